@@ -1,0 +1,47 @@
+"""Tie what people say about an LLM answer to the OpenTelemetry trace that produced it."""
+
+from otel_llm_feedback.current import current_span_id, current_target, current_trace_id
+from otel_llm_feedback.errors import (
+    ConfigurationError,
+    FeedbackError,
+    FeedbackLost,
+    InvalidField,
+    InvalidTarget,
+    InvalidValue,
+)
+from otel_llm_feedback.feedback.receipt import Receipt
+from otel_llm_feedback.feedback.record import Recorder, record_feedback
+from otel_llm_feedback.settings import Settings
+from otel_llm_feedback.setup.providers import Pipeline, configure
+from otel_llm_feedback.spans.call import LLMCall
+from otel_llm_feedback.spans.context import llm_context
+from otel_llm_feedback.spans.exporter import NormalizingSpanExporter
+from otel_llm_feedback.spans.processor import LLMSpanProcessor
+from otel_llm_feedback.spans.registry import CallRegistry
+from otel_llm_feedback.target import Target
+from otel_llm_feedback.version import __version__
+
+__all__ = [
+    "CallRegistry",
+    "ConfigurationError",
+    "FeedbackError",
+    "FeedbackLost",
+    "InvalidField",
+    "InvalidTarget",
+    "InvalidValue",
+    "LLMCall",
+    "LLMSpanProcessor",
+    "NormalizingSpanExporter",
+    "Pipeline",
+    "Receipt",
+    "Recorder",
+    "Settings",
+    "Target",
+    "__version__",
+    "configure",
+    "current_span_id",
+    "current_target",
+    "current_trace_id",
+    "llm_context",
+    "record_feedback",
+]

@@ -1,0 +1,148 @@
+"""Each argument of `record_feedback`, checked and cleaned. Pure functions.
+
+What cannot be sent raises; what is merely too much is cut, and a mark says so on the record: the field's name, a colon and
+its original length. Cleaning matters because one lone surrogate, or one int beyond 64 bits, makes the SDK's encoders drop the
+attribute or the whole batch.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from functools import lru_cache
+from numbers import Real
+
+from otel_llm_feedback.errors import InvalidField, InvalidValue
+
+__all__ = ["clean_metadata", "clean_score", "clean_text", "clean_time", "required_text"]
+
+MAX_LABEL = 128
+MAX_NAME = 180
+
+_KEY = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_EARLIEST = 10**17
+"""March 1973 in nanoseconds. Today in seconds, milliseconds or microseconds is less: a unit mistaken is an error."""
+
+
+def clean_score(value: object, label: object) -> tuple[float | None, str | None]:
+    """The score and the label that ``value`` and ``label`` mean together."""
+    given = None if label is None else required_text("label", label, MAX_LABEL, InvalidValue)
+    if value is None:
+        return None, given
+    if isinstance(value, bool):
+        return (1.0, given or "pass") if value else (0.0, given or "fail")
+    if isinstance(value, str):
+        text = required_text("value", value, MAX_LABEL, InvalidValue)
+        if given not in (None, text):
+            raise InvalidValue("label", label, f"value={text!r} is a label already; pass one of them")
+        return None, text
+    return _number(value), given
+
+
+def _number(value: object) -> float:
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise InvalidValue("value", value, "pass a number within 64 bits")
+    if not isinstance(value, (int, float, Real)):
+        raise InvalidValue("value", value, "pass a bool, a number or a short text")
+    number = float(value)
+    if not math.isfinite(number):
+        raise InvalidValue("value", value, "pass a finite number")
+    return number
+
+
+def required_text(
+    field: str, value: object, limit: int, error: type[InvalidField | InvalidValue] = InvalidField
+) -> str:
+    """A text that must be there and short; it is refused rather than cut."""
+    if not isinstance(value, str):
+        raise error(field, value, "pass text")
+    if not value.strip():
+        raise error(field, value, "pass a non-empty text, or leave it out")
+    if len(value) > limit:
+        raise error(field, value, f"pass at most {limit} characters; longer text belongs in comment=")
+    return value if value.isascii() else value.encode("utf-8", "replace").decode()
+
+
+def clean_text(field: str, value: object, limit: int, marks: list[str]) -> str:
+    """A text of any length, cut to ``limit`` characters; lone surrogates become question marks."""
+    if not isinstance(value, str):
+        raise InvalidField(field, value, "pass text", private=True)
+    cleaned = value[:limit]
+    if not cleaned.isascii():
+        cleaned = cleaned.encode("utf-8", "replace").decode()
+    if cleaned != value:
+        marks.append(f"{field}:{len(value)}")
+    return cleaned
+
+
+def clean_time(at: object) -> int | None:
+    """Nanoseconds since the epoch, from the same or from an aware datetime."""
+    if at is None:
+        return None
+    if isinstance(at, datetime):
+        if at.tzinfo is None:
+            raise InvalidField("at", at, "pass a datetime with a time zone, for example datetime.now(timezone.utc)")
+        at = round(at.timestamp() * 1_000_000) * 1000
+    if isinstance(at, bool) or not isinstance(at, int):
+        raise InvalidField("at", at, "pass an aware datetime, or nanoseconds since the epoch as an int")
+    if not _EARLIEST <= at < 2**63:
+        raise InvalidField("at", at, "pass nanoseconds since the epoch: this is not a time after 1973 in that unit")
+    return at
+
+
+def clean_metadata(
+    metadata: object, max_keys: int, max_length: int, marks: list[str]
+) -> dict[str, str | bool | int | float]:
+    """The caller's own keys and values; nested values become JSON text, None values are left out."""
+    if metadata is None:
+        return {}
+    if not isinstance(metadata, Mapping):
+        raise InvalidField("metadata", metadata, "pass a mapping from names to values", private=True)
+    cleaned: dict[str, str | bool | int | float] = {}
+    for key, value in metadata.items():
+        if len(cleaned) == max_keys:
+            marks.append(f"metadata:{len(metadata)}")
+            break
+        _check_key(key)
+        if value is not None:
+            cleaned[key] = _metadata_value(f"metadata.{key}", value, max_length, marks)
+    return cleaned
+
+
+def _check_key(key: object) -> None:
+    if not isinstance(key, str):
+        raise InvalidField("metadata", key, "use text as keys")
+    if not _is_key(key):
+        raise InvalidField("metadata", key, "use keys of 1 to 64 letters, digits, '.', '_' and '-'")
+
+
+@lru_cache(maxsize=1024)
+def _is_key(key: str) -> bool:
+    return _KEY.fullmatch(key) is not None
+
+
+def _metadata_value(field: str, value: object, limit: int, marks: list[str]) -> str | bool | int | float:
+    if isinstance(value, str):
+        return clean_text(field, value, limit, marks)
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        if not -(2**63) <= value < 2**63:
+            raise InvalidField(field, value, "pass an int within 64 bits, or the number as text")
+        return int(value)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise InvalidField(field, value, "pass a finite number")
+        return float(value)
+    return clean_text(field, _as_json(field, value), limit, marks)
+
+
+def _as_json(field: str, value: object) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as error:
+        fix = "pass text, a bool, a number, or lists and dicts of those, neither cyclic nor deeply nested"
+        raise InvalidField(field, value, fix, private=True) from error

@@ -1,0 +1,73 @@
+"""Settings: an explicit argument beats the environment, which beats the default. The environment is a parameter."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from otel_llm_feedback.errors import ConfigurationError
+
+__all__ = ["Settings", "flag"]
+
+PSEUDONYM_KEY = "OTEL_LLM_FEEDBACK_PSEUDONYM_KEY"
+RAW_USER_IDS = "OTEL_LLM_FEEDBACK_RAW_USER_IDS"
+
+_FLAGS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What holds for every feedback event and every tagged span of this process.
+
+    pseudonym_key: secret for pseudonyms and derived ids; at least 32 random bytes are advised. Without it, user ids are
+        not sent.
+    raw_user_ids: also send user ids as they are, as ``user.id``.
+    max_comment_length, max_metadata_length: longest comment and longest metadata value, in characters; what is longer is
+        cut, marked on the record and counted.
+    max_metadata_keys: most metadata keys of one event; the ones beyond it are dropped, marked and counted.
+    """
+
+    pseudonym_key: bytes | None = field(default=None, repr=False)
+    raw_user_ids: bool = False
+    max_comment_length: int = 8192
+    max_metadata_length: int = 1024
+    max_metadata_keys: int = 32
+
+    @classmethod
+    def from_environ(
+        cls,
+        environ: Mapping[str, str],
+        *,
+        pseudonym_key: str | bytes | None = None,
+        raw_user_ids: bool | None = None,
+    ) -> Settings:
+        """Read ``OTEL_LLM_FEEDBACK_*`` for every argument that is None. Raises ConfigurationError."""
+        key = environ.get(PSEUDONYM_KEY) or None if pseudonym_key is None else pseudonym_key
+        return cls(
+            pseudonym_key=_key(key),
+            raw_user_ids=flag(environ, RAW_USER_IDS) if raw_user_ids is None else raw_user_ids,
+        )
+
+    @classmethod
+    def from_os_environ(cls, *, pseudonym_key: str | bytes | None = None, raw_user_ids: bool | None = None) -> Settings:
+        """`from_environ` with the environment of this process, now."""
+        return cls.from_environ(os.environ, pseudonym_key=pseudonym_key, raw_user_ids=raw_user_ids)
+
+
+def _key(key: object) -> bytes | None:
+    if isinstance(key, str):
+        key = key.encode("utf-8", "surrogateescape")
+    if key is None or (isinstance(key, bytes) and key):
+        return key
+    raise ConfigurationError("pseudonym_key", key, "give a non-empty secret as str or bytes", private=True)
+
+
+def flag(environ: Mapping[str, str], name: str, default: bool = False) -> bool:
+    """A boolean environment variable: true/1/yes/on or false/0/no/off, any case; unset or empty is ``default``."""
+    text = environ.get(name, "").strip().lower()
+    if not text:
+        return default
+    if text not in _FLAGS:
+        raise ConfigurationError(name, environ[name], "use true or false")
+    return _FLAGS[text]

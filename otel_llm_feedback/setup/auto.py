@@ -1,0 +1,51 @@
+"""Set-up without code: an instrumentor, which is what ``opentelemetry-instrument`` and declarative configuration look for.
+
+Needs ``opentelemetry-instrumentation`` (the extra ``auto``); nothing else imports this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]  # untyped upstream
+
+from otel_llm_feedback.boundary import say_once, swallow
+from otel_llm_feedback.feedback.record import Recorder, set_default_recorder
+from otel_llm_feedback.settings import Settings
+from otel_llm_feedback.setup.providers import attach
+
+__all__ = ["FeedbackInstrumentor"]
+
+OPTIONS = ("pseudonym_key", "raw_user_ids")
+
+
+class FeedbackInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # untyped upstream
+    """Adds the `LLMSpanProcessor` to the global TracerProvider, or to ``tracer_provider=``; creates and exports nothing.
+
+    Options, also from YAML (``instrumentation/development: {python: {llm_feedback: {…}}}``): pseudonym_key, raw_user_ids.
+    It never raises: an instrumentor that does keeps all the others from being loaded.
+    """
+
+    def instrumentation_dependencies(self) -> Collection[str]:
+        """None: it instruments OpenTelemetry itself."""
+        return ()
+
+    def _instrument(self, **kwargs: Any) -> None:
+        try:
+            self._attach(kwargs)
+        except Exception as error:
+            swallow("FeedbackInstrumentor", error)
+
+    def _attach(self, options: dict[str, Any]) -> None:
+        provider = options.get("tracer_provider") or trace.get_tracer_provider()
+        if not hasattr(provider, "add_span_processor"):
+            say_once("no_sdk", "LLM spans are not captured: the TracerProvider does not take span processors")
+            return
+        settings = Settings.from_os_environ(**{name: options[name] for name in OPTIONS if name in options})
+        attach(provider, settings)
+        set_default_recorder(Recorder(settings))
+
+    def _uninstrument(self, **kwargs: Any) -> None:
+        """A provider does not give processors back; ours stays, and is not added again."""

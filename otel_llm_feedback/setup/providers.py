@@ -1,0 +1,164 @@
+"""configure(): the whole set-up in one call, for applications that have none, and beside the one of those that do."""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from opentelemetry import metrics, trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+from otel_llm_feedback import otel_logs
+from otel_llm_feedback.attributes import SCOPE_NAME, SERVICE_NAME
+from otel_llm_feedback.counters import DEFAULT_COUNTERS
+from otel_llm_feedback.errors import ConfigurationError
+from otel_llm_feedback.feedback.emit import LogEmitter, SpanEventEmitter
+from otel_llm_feedback.feedback.record import Recorder, set_default_recorder
+from otel_llm_feedback.settings import Settings
+from otel_llm_feedback.setup.exporters import make_exporters
+from otel_llm_feedback.spans.exporter import NormalizingSpanExporter
+from otel_llm_feedback.spans.processor import LLMSpanProcessor
+from otel_llm_feedback.version import __version__
+
+__all__ = ["Pipeline", "attach", "configure"]
+
+_attached: weakref.WeakSet[Any] = weakref.WeakSet()
+_exporting: weakref.WeakSet[Any] = weakref.WeakSet()
+_published = threading.Event()
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """What `configure` set up or found.
+
+    tracer_provider, logger_provider: the providers in use.
+    owned: what `configure` made itself, each with ``force_flush`` and ``shutdown``: only these are shut down.
+    """
+
+    tracer_provider: Any
+    logger_provider: Any
+    owned: tuple[Any, ...]
+
+    def flush(self, timeout_seconds: float = 10.0) -> bool:
+        """Send what is buffered; whether that came to an end in time. (The SDK does not say whether it arrived.)"""
+        flushes = [made.force_flush for made in self.owned or (self.tracer_provider, self.logger_provider)]
+        return _within(timeout_seconds, flushes)
+
+    def shutdown(self, timeout_seconds: float = 10.0) -> bool:
+        """Flush and stop what `configure` made; whether that came to an end in time."""
+        return _within(timeout_seconds, [made.shutdown for made in self.owned])
+
+
+def configure(
+    *,
+    service_name: str | None = None,
+    endpoint: str | None = None,
+    protocol: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    tracer_provider: Any = None,
+    logger_provider: Any = None,
+    export_spans: bool = False,
+    export_logs: bool = False,
+    pseudonym_key: str | bytes | None = None,
+    raw_user_ids: bool | None = None,
+) -> Pipeline:
+    """Make spans and feedback reach an OpenTelemetry collector.
+
+    A provider that is missing is created, with an OTLP exporter, and set as the global one. A provider that is there gets the
+    `LLMSpanProcessor` and nothing else, so that nothing is exported twice. Calling it again adds nothing twice.
+
+    service_name: ``service.name`` of created providers; default: ``OTEL_SERVICE_NAME``.
+    endpoint: base URL of the collector; default: ``OTEL_EXPORTER_OTLP_*``, as for all the other arguments of export.
+    protocol: ``grpc`` or ``http/protobuf`` (the default).
+    headers: sent with every export.
+    tracer_provider, logger_provider: use these instead of the global ones.
+    export_spans, export_logs: add an exporter also to a provider that is there already.
+    pseudonym_key, raw_user_ids: see `Settings`.
+
+    Raises ConfigurationError.
+    """
+    settings = Settings.from_os_environ(pseudonym_key=pseudonym_key, raw_user_ids=raw_user_ids)
+    exporters = partial(make_exporters, endpoint=endpoint, protocol=protocol, headers=headers)
+    found_traces = tracer_provider if tracer_provider is not None else trace.get_tracer_provider()
+    found_logs = logger_provider if logger_provider is not None else otel_logs.get_logger_provider()
+    no_traces = isinstance(found_traces, trace.ProxyTracerProvider)
+    no_logs = otel_logs.is_missing(found_logs)
+    if not no_traces and not hasattr(found_traces, "add_span_processor"):
+        raise ConfigurationError(
+            "tracer_provider", found_traces, "use an SDK TracerProvider, to which processors can be added"
+        )
+    # Everything that can be refused is made before anything is changed.
+    span_exporters = exporters("traces") if no_traces or (export_spans and found_traces not in _exporting) else []
+    log_exporters = exporters("logs") if no_logs or (export_logs and found_logs not in _exporting) else []
+
+    resource = _resource(service_name, None if no_traces else found_traces)
+    traces: Any = TracerProvider(resource=resource) if no_traces else found_traces
+    logs: Any = otel_logs.LoggerProvider(resource=resource) if no_logs else found_logs
+    attach(traces, settings)
+    processors = [
+        *(_add(traces.add_span_processor, BatchSpanProcessor(NormalizingSpanExporter(e))) for e in span_exporters),
+        *(_add(logs.add_log_record_processor, otel_logs.BatchLogRecordProcessor(e)) for e in log_exporters),
+    ]
+    _exporting.update(provider for provider, used in ((traces, span_exporters), (logs, log_exporters)) if used)
+    if no_traces:
+        trace.set_tracer_provider(traces)
+    if no_logs:
+        otel_logs.set_logger_provider(logs)
+    set_default_recorder(Recorder(settings, logs=LogEmitter(logs), span_events=SpanEventEmitter(traces)))
+    created = [provider for provider, made in ((traces, no_traces), (logs, no_logs)) if made]
+    return Pipeline(traces, logs, (*created, *processors))
+
+
+def attach(provider: Any, settings: Settings) -> bool:
+    """Add our span processor to a provider, once; whether it was added now."""
+    if provider in _attached:
+        return False
+    provider.add_span_processor(LLMSpanProcessor(settings=settings))
+    _attached.add(provider)
+    _publish_counters()
+    return True
+
+
+def _publish_counters() -> None:
+    """Once per process; the API's proxy meter becomes real whenever the application sets a MeterProvider."""
+    if not _published.is_set():
+        _published.set()
+        DEFAULT_COUNTERS.publish(metrics.get_meter(SCOPE_NAME, __version__))
+
+
+def _add(add: Callable[[Any], None], processor: Any) -> Any:
+    add(processor)
+    return processor
+
+
+def _resource(service_name: str | None, existing: Any) -> Resource:
+    """The resource of the provider that is there, so that feedback and spans name the same service; else a new one."""
+    resource = getattr(existing, "resource", None)
+    if service_name is None and isinstance(resource, Resource):
+        return resource
+    named = Resource.create({SERVICE_NAME: service_name} if service_name is not None else {})
+    return resource.merge(named) if isinstance(resource, Resource) else named
+
+
+def _within(timeout_seconds: float, actions: list[Callable[[], object]]) -> bool:
+    """Run every action on a thread of its own; whether all of them came to an end in time and none of them said no.
+
+    The SDK's own time-outs are not kept: force_flush blocks for as long as the exporter retries.
+    """
+    results: list[bool] = []
+    threads = [
+        threading.Thread(target=lambda act=act: results.append(act() is not False), daemon=True) for act in actions
+    ]
+    deadline = time.monotonic() + timeout_seconds
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    return len(results) == len(actions) and all(results)
