@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from opentelemetry.sdk.trace import Span as SDKSpan
@@ -38,8 +37,7 @@ class Place(NamedTuple):
         return SpanContext(int(self.trace_id, 16), int(self.span_id or "0", 16), is_remote=True, trace_flags=flags)
 
 
-@dataclass(frozen=True)
-class Statement:
+class Statement(NamedTuple):
     """What the caller said, checked and cleaned."""
 
     name: str
@@ -51,7 +49,7 @@ class Statement:
     feedback_id: str | None
     user_id: str | None
     session_id: str | None
-    marks: list[str] = field(default_factory=list)
+    marks: list[str]
 
 
 class FeedbackEvent(NamedTuple):

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Literal, ParamSpec
 
 from otel_llm_feedback.boundary import say_once, swallow
 from otel_llm_feedback.counters import DEFAULT_COUNTERS, Counters
@@ -48,6 +48,8 @@ class Recorder:
     time_ns: Callable[[], int] = time.time_ns
     new_id: Callable[[], str] = random_id
 
+
+P = ParamSpec("P")
 
 _default: Recorder | None = None
 
@@ -124,7 +126,8 @@ def record_feedback(
     if mode != "log":
         needs_span(place)
     event = compose(about, place, said, using.settings, now=using.time_ns(), random_id=using.new_id())
-    _count_changes(said, using)
+    if said.marks or said.user_id is not None:
+        _count_changes(said, using)
     return _send(event, about, mode, using)
 
 
@@ -136,24 +139,29 @@ def _count_changes(said: Statement, using: Recorder) -> None:
 
 
 def _send(event: FeedbackEvent, about: Target, mode: str, using: Recorder) -> Receipt:
-    failures: list[str] = []
-    if mode != "log":
-        failures.append(_guarded(lambda: using.span_events.emit(event, about)))
-    if mode != "span_event":
-        failures.append(_guarded(lambda: using.logs.emit(event)))
-    emitted = "" in failures
-    if emitted:
+    as_span_event = "" if mode == "log" else _guarded(using.span_events.emit, event, about)
+    as_log = "" if mode == "span_event" else _guarded(using.logs.emit, event)
+    if not as_log and not as_span_event:
         using.counters.add("emitted")
-    for reason in filter(None, failures):
-        using.counters.add("incomplete" if emitted else "dropped", reason)
+        return Receipt(event.id, "emitted")
+    return _incomplete(event, [reason for reason in (as_span_event, as_log) if reason], using, both=mode == "both")
+
+
+def _incomplete(event: FeedbackEvent, reasons: list[str], using: Recorder, *, both: bool) -> Receipt:
+    """Count and say why the event did not get out, or, of two ways out, by which one it did not."""
+    half = both and len(reasons) == 1
+    if half:
+        using.counters.add("emitted")
+    for reason in reasons:
+        using.counters.add("incomplete" if half else "dropped", reason)
         if reason in ADVICE:
             say_once(reason, ADVICE[reason])
-    return Receipt(event.id, "emitted" if emitted else "dropped", ", ".join(filter(None, failures)))
+    return Receipt(event.id, "emitted" if half else "dropped", ", ".join(reasons))
 
 
-def _guarded(emit: Callable[[], str]) -> str:
+def _guarded(emit: Callable[P, str], *args: P.args, **kwargs: P.kwargs) -> str:
     try:
-        return emit()
-    except Exception as error:  # a processor or sampler of the application failed: not the caller's doing
+        return emit(*args, **kwargs)
+    except Exception as error:  # noqa: BLE001 - a processor or sampler of the application failed: not the caller's doing
         swallow("record_feedback", error)
         return "internal_error"

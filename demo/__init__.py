@@ -1,0 +1,1 @@
+"""A small chat application whose answers get feedback: ``python -m demo``."""
