@@ -89,7 +89,7 @@ def _show(value: object) -> str:
     if isinstance(value, (str, bytes, int, float, type(None), list, tuple, dict)):
         try:
             return _shorten.repr(value)
-        except Exception:  # a value inside it has a broken __repr__, or is an int too long to print
+        except Exception:  # noqa: BLE001 - a value inside it has a broken __repr__, or is an int too long to print
             return _outline(value)
     return _outline(value)
 

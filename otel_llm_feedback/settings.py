@@ -34,6 +34,15 @@ class Settings:
     max_metadata_length: int = 1024
     max_metadata_keys: int = 32
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pseudonym_key", _key(self.pseudonym_key))  # a str, too, is taken
+        if not isinstance(self.raw_user_ids, bool):  # "false" would be true
+            raise ConfigurationError("raw_user_ids", self.raw_user_ids, "pass True or False")
+        for name in ("max_comment_length", "max_metadata_length", "max_metadata_keys"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+                raise ConfigurationError(name, value, "pass an int from 0 up")
+
     @classmethod
     def from_environ(
         cls,
@@ -57,7 +66,10 @@ class Settings:
 
 def _key(key: object) -> bytes | None:
     if isinstance(key, str):
-        key = key.encode("utf-8", "surrogateescape")
+        try:
+            key = key.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:  # it holds the key: not to be chained
+            key = b""
     if key is None or (isinstance(key, bytes) and key):
         return key
     raise ConfigurationError("pseudonym_key", key, "give a non-empty secret as str or bytes", private=True)

@@ -8,6 +8,7 @@ or ``/``, or a UUID whose hex is the trace id. Everything else is said explicitl
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -30,9 +31,10 @@ _TRACEPARENT = re.compile(
     re.IGNORECASE,
 )
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
-_SERVER_TIMING = re.compile(
-    r"(?:^|,)\s*(?:trace|traceparent)\s*;\s*desc\s*=\s*(\"?)([0-9a-z-]+)\1\s*(?=$|[,;])", re.IGNORECASE
-)
+# Server Timing, section 4: metrics between commas, parameters between semicolons, either of which quotes may hold as text.
+_METRICS = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*"?)+')
+_PARAMETERS = re.compile(r'(?:[^;"]|"(?:[^"\\]|\\.)*"?)+')
+_DESCRIPTION = re.compile(r'\s*desc\s*=\s*("?)([0-9a-z-]+)\1\s*', re.IGNORECASE)
 
 GRAMMAR = (
     "pass a traceparent, a Server-Timing header, 32 hex digits of a trace id (optionally -, then 16 of a span id), a UUID, "
@@ -63,6 +65,11 @@ class Target:
     details: tuple[tuple[str, str | int], ...] = ()
     call: LLMCall | None = field(default=None, repr=False, compare=False)
     open_span: Span | None = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for name, value, length in (("trace_id", self.trace_id, 32), ("span_id", self.span_id, 16)):
+            if value is not None and _hex(name, value, length, value) != value:
+                raise InvalidTarget(name, value, "pass it in lower case")
 
     @property
     def identity(self) -> tuple[object, ...]:
@@ -160,10 +167,17 @@ def _parse(text: str) -> Target:
             return _checked(value.replace("-", ""), None, None, text)
         if parsed := _parse_traceparent(value, text):
             return parsed
-        for _, described in _SERVER_TIMING.findall(value):
+        for described in _descriptions(value):
             if parsed := _parse_traceparent(described, text):
                 return parsed
     raise InvalidTarget("target", text, GRAMMAR)
+
+
+def _descriptions(server_timing: str) -> Iterator[str]:
+    for metric in _METRICS.findall(server_timing):
+        name, *parameters = _PARAMETERS.findall(metric) or [""]
+        if name.strip().lower() in {"trace", "traceparent"}:
+            yield from (match[2] for each in parameters if (match := _DESCRIPTION.fullmatch(each)))
 
 
 def _parse_traceparent(value: str, text: str) -> Target | None:
@@ -184,11 +198,11 @@ def _from_context(context: SpanContext, given: object, open_span: Span | None = 
 
 
 def _checked(
-    trace_id: object, span_id: object | None, flags: int | None, given: object, call: LLMCall | None = None
+    trace_id: object, span_id: object | None, flags: object | None, given: object, call: LLMCall | None = None
 ) -> Target:
     trace_hex = _hex("trace_id", trace_id, 32, given)
     span_hex = None if span_id is None else _hex("span_id", span_id, 16, given)
-    if flags is not None and flags not in range(256):
+    if flags is not None and (isinstance(flags, bool) or not isinstance(flags, int) or not 0 <= flags <= 255):
         raise InvalidTarget("trace_flags", flags, "pass the W3C flags as an int from 0 to 255")
     return Target("span" if span_hex else "trace", trace_hex, span_hex, flags, call=call)
 

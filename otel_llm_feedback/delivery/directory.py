@@ -182,16 +182,13 @@ def disown(claim: Claim, *, opened: bool) -> None:
         os.close(claim._lock)
 
 
-def forget_set_aside(directory: str, before: float) -> int:
-    """Delete damaged files that were set aside before a time (Unix seconds); how many."""
-    deleted = 0
+def forget_set_aside(directory: str, before: float) -> None:
+    """Delete damaged files that were set aside before a time (Unix seconds)."""
     with contextlib.suppress(OSError), os.scandir(directory) as entries:
         for entry in entries:
             if SET_ASIDE in entry.name and _modified(entry) < before:
                 with contextlib.suppress(OSError):
                     os.unlink(entry.path)
-                    deleted += not entry.name.endswith("-wal")
-    return deleted
 
 
 def _try_new_claim(directory: str, name: str) -> Claim | None:

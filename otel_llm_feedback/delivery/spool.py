@@ -133,8 +133,6 @@ class Spool:
                 self._reading.release()
 
     def _put(self, lane: int, at: float, payload: bytes) -> Store:
-        if self._pid != os.getpid():  # a fork in C, which runs no hooks
-            self._become_child()
         with self._writing:
             if self._closed:
                 raise SpoolUnavailable(self.directory, "is closed", "put records before closing it")
@@ -170,25 +168,38 @@ class Spool:
         return self._mend(lambda: self._batch(signal, max_bytes, max_count))
 
     def _batch(self, signal: Signal, max_bytes: int, max_count: int) -> Batch:
+        failure: SpoolError | None = None
         with self._reading:
             for lane in _LANES_OF[signal]:
                 for store in self._stores.all:
-                    rows = self._read(store, lane, max_bytes, max_count)
+                    try:
+                        rows = self._read(store, lane, max_bytes, max_count)
+                    except SpoolError as error:  # noqa: PERF203 - what one file refuses another may have
+                        failure = error
+                        continue
                     if rows.ids:
                         ids = tuple((store.number, lane, number) for number in rows.ids)
                         return Batch(signal, ids, tuple(rows.payloads), rows.size)
+        if failure is not None:
+            raise failure
         return Batch(signal)
 
     def _read(self, store: Store, lane: int, max_bytes: int, max_count: int) -> Rows:
         if not store.tally.counts[lane]:
             return Rows()
-        rows = store.read(lane, max_bytes, max_count)
+        try:
+            rows = store.read(lane, max_bytes, max_count)
+        except SpoolError:
+            if store.claim.gone():
+                self._stores.give_up(store)
+            raise
         if rows.spoiled:
             self._bury(store, lane, rows.spoiled, "checksum", "the disk returned other bytes than were put")
         return rows
 
     def delivered(self, ids: Iterable[RecordId]) -> None:
         """Delete records that the collector has. Raises `SpoolError`; even then they will not come in a batch again."""
+        self._notice_fork()
         groups = _by_lane(ids)
         with self._writing:
             for (number, lane), numbers in groups.items():
@@ -202,6 +213,7 @@ class Spool:
 
         Raises `SpoolError`; they will then come again.
         """
+        self._notice_fork()
         self._settle(_by_lane(ids), lambda store, lane, numbers: self._bury(store, lane, numbers, reason, detail))
 
     def _bury(self, store: Store, lane: int, numbers: Sequence[int], reason: str, detail: str) -> None:
@@ -239,14 +251,18 @@ class Spool:
 
         At most a few are open at a time: call it again, say every half minute.
         """
-        with self._reading:
-            found = 0 if self._closed else self._mend(lambda: self._stores.adopt(self._trim_dead))
+        found = self._mend(self._claim_orphans)
         if found:
             self.ready.set()
         return found
 
+    def _claim_orphans(self) -> int:
+        with self._reading:
+            return 0 if self._closed else self._stores.adopt(self._trim_dead)
+
     def maintain(self) -> None:
         """Checkpoint, expire and tidy up; for the thread that delivers, every second or so. Never raises."""
+        self._notice_fork()
         for store in self._stores.all:
             self._quietly(lambda s=store: self._maintain(s))  # type: ignore[misc]
         with self._reading:
@@ -271,7 +287,7 @@ class Spool:
     def _checkpoint(self, store: Store) -> None:
         if store.checkpoint():
             with self._writing:
-                store.checkpoint()
+                store.cut_log()
 
     def _expire(self, store: Store, lane: int) -> None:
         count = 1 if store.tally.counts[lane] else 0
@@ -293,8 +309,7 @@ class Spool:
 
     def close(self) -> None:
         """Let go of all files; what is undelivered stays for the next process. Never raises, and may be called again."""
-        if self._pid != os.getpid():
-            self._become_child()
+        self._notice_fork()
         with self._reading, self._writing:
             self._closed = True
             self._stores.retire()
@@ -303,25 +318,30 @@ class Spool:
 
     def stats(self) -> SpoolStats:
         """What this process has in its hands: its own file and those it adopted. Raises `SpoolError`."""
+        return self._mend(self._stats)
+
+    def _stats(self) -> SpoolStats:
         with self._reading:
             stores = self._stores.all
-            tallies = [store.tally for store in stores]
-            times = [time for time in (self._mend(store.oldest_time) for store in stores) if time is not None]
-            return SpoolStats(
-                records={
-                    signal: sum(tally.counts[n] for tally in tallies for n in _LANES_OF[signal]) for signal in Signal
-                },
-                bytes=sum(store.size for store in stores),
-                oldest_age_seconds=max(0.0, self._clock() - min(times)) if times else None,
-                dead_letters=sum(tally.dead_count for tally in tallies),
-                dead_bytes=sum(tally.dead_size for tally in tallies),
-                files=len(stores),
-            )
+            times = [time for time in (store.oldest_time() for store in stores) if time is not None]
+        tallies = [store.tally for store in stores]
+        return SpoolStats(
+            records={signal: sum(tally.counts[n] for tally in tallies for n in _LANES_OF[signal]) for signal in Signal},
+            bytes=sum(store.size for store in stores),
+            oldest_age_seconds=max(0.0, self._clock() - min(times)) if times else None,
+            dead_letters=sum(tally.dead_count for tally in tallies),
+            dead_bytes=sum(tally.dead_size for tally in tallies),
+            files=len(stores),
+        )
 
     def dead_letters(self, limit: int = 100, after_id: str | None = None) -> list[DeadLetter]:
         """Up to ``limit`` dead letters in the order of their ids, from the one behind ``after_id``. Raises `SpoolError`."""
-        with self._reading:
-            return self._mend(lambda: page([(s.claim.name, s.dead_rows) for s in self._stores.all], limit, after_id))
+
+        def look() -> list[DeadLetter]:
+            with self._reading:
+                return page([(store.claim.name, store.dead_rows) for store in self._stores.all], limit, after_id)
+
+        return self._mend(look)
 
     def retry_dead(self, ids: Iterable[str] | None = None) -> int:
         """Give dead letters (None: all) another try; how many. Raises `SpoolError`, `InvalidField` for what is not an id."""
@@ -351,6 +371,7 @@ class Spool:
 
     def _mend(self, action: Callable[[], T], tries: int = _TRIES) -> T:
         """The action's result; each file that turns out to be damaged is replaced, and the action tried again."""
+        self._notice_fork()
         try:
             return action()
         except StoreDamaged as damage:
@@ -383,6 +404,10 @@ class Spool:
     def _after_fork_in_parent(self) -> None:
         self._writing.release()
         self._reading.release()
+
+    def _notice_fork(self) -> None:
+        if self._pid != os.getpid():  # a fork in C, which ran no hooks
+            self._become_child()
 
     def _become_child(self) -> None:
         self._counters.reset_lock_after_fork()

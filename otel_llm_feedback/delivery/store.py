@@ -26,6 +26,7 @@ __all__ = ["Store", "StoreDamaged", "StoreTooNew", "connect", "explain", "salvag
 BUSY_SECONDS: Final = 1.0
 """How long to wait for another process that changes the file; only the dead-letter commands do, and briefly."""
 
+_KEEPER_BUSY_MS: Final = 50  # `put` waits while the log is cut
 _LONG_LOG_PAGES: Final = 1024
 _UNCHECKED_PUTS: Final = 8192
 _WORTH_SHRINKING_PAGES: Final = 1024
@@ -67,6 +68,7 @@ class Store:
         """Set up an empty file, or check and count one that was left; also raises `StoreTooNew`. Close it even then."""
         self._do(self._check)
         self._do(self._count)
+        self._do(self._keeping)  # now: it could not be opened any more when someone has removed the file
 
     @property
     def size(self) -> int:
@@ -202,18 +204,28 @@ class Store:
         return self._do(lambda: tables.dead_rows(self._keeping(), limit, after))
 
     def checkpoint(self) -> bool:
-        """(keeper) Move the log into the file, while the writer goes on; whether to call it again with the writer stopped."""
+        """(keeper) Move the log into the file while the writer goes on; whether the log is long."""
         self._unchecked = 0
-        _, pages, moved = self._do(lambda: self._keeping().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone())
-        # The writer starts the log anew only where it finds all of it moved, which a busy one never does.
-        return bool(pages > _LONG_LOG_PAGES and moved < pages)
+        _, pages, _ = self._checkpoint("PASSIVE")
+        return pages > _LONG_LOG_PAGES
+
+    def _checkpoint(self, mode: str) -> tuple[int, int, int]:
+        found: tuple[int, int, int] = self._do(
+            lambda: self._keeping().execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+        )
+        return found
 
     # -- (both) ----------------------------------------------------------------------------------------------------------
+
+    def cut_log(self) -> None:
+        """(both) Move the rest of the log, and cut it; behind a busy writer, `checkpoint` alone never comes to its end."""
+        self._checkpoint("TRUNCATE")
 
     def shrink(self) -> None:
         """(both) Give the disk back what an emptied file still occupies."""
         if self.is_empty and self._do(lambda: self._pragma("page_count")) > _WORTH_SHRINKING_PAGES:
             self._do(lambda: self._writing().execute("VACUUM"))
+            self.cut_log()
 
     def close(self) -> None:
         """(both) Let go of the file, not of the claim; `Store` opens it again when it must. Never raises."""
@@ -229,7 +241,7 @@ class Store:
             self.finish_deleting()
         with contextlib.suppress(SpoolError, StoreDamaged):
             self.notice_others()
-            self._do(lambda: self._writing().execute("PRAGMA wal_checkpoint(TRUNCATE)"))
+            self.cut_log()
         empty = self.is_empty
         self.close()
         if empty:
@@ -320,14 +332,17 @@ class Store:
         return self._writer or self._open_writer()
 
     def _keeping(self) -> sqlite3.Connection:
-        if self._keeper is None:
-            self._keeper = self._connect()
-            self._keeper.execute("PRAGMA query_only=ON")
-        return self._keeper
+        return self._keeper or self._open_keeper()
 
     def _open_writer(self) -> sqlite3.Connection:
         self._writer = self._connect()
         return self._writer
+
+    def _open_keeper(self) -> sqlite3.Connection:
+        self._keeper = self._connect()
+        self._keeper.execute("PRAGMA query_only=ON").close()
+        self._keeper.execute(f"PRAGMA busy_timeout={_KEEPER_BUSY_MS}").close()
+        return self._keeper
 
     def _connect(self) -> sqlite3.Connection:
         connection = connect(self.claim.path, "rw")  # never "rwc": SQLite would make a missing file readable by others
@@ -337,7 +352,6 @@ class Store:
                 f"synchronous={self._synchronous}",
                 "secure_delete=ON",
                 "wal_autocheckpoint=0",
-                "journal_size_limit=4194304",
                 "cell_size_check=ON",
                 "trusted_schema=OFF",
             ):
@@ -362,6 +376,7 @@ def connect(path: str, mode: str) -> sqlite3.Connection:
 def salvage(path: str, lane: int) -> Iterator[tuple[int, float, bytes]]:
     """Id, time and payload of every record of a lane that can still be read from a damaged file. Never raises."""
     with contextlib.suppress(sqlite3.Error), contextlib.closing(connect(path, "ro")) as connection:
+        connection.execute("PRAGMA writable_schema=ON").close()  # without it SQLite reads nothing of a file cut short
         yield from tables.sound_rows(connection, lane)
 
 

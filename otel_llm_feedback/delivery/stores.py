@@ -108,6 +108,14 @@ class Stores:
         if lost > 0:
             self._counters.add("lost", "damaged_file", lost)
 
+    def give_up(self, store: Store) -> None:
+        """Forget a removed file that cannot be read any more."""
+        with self._changing:
+            self._counters.add("lost", "file_removed", store.records)
+            self._forget(store)
+            store.close()
+            store.claim.release()
+
     def drop_drained(self) -> None:
         """Give up the orphans that have nothing left to deliver."""
         for store in self.adopted:

@@ -8,7 +8,7 @@ import threading
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-import grpc  # type: ignore[import-untyped]
+import grpc
 
 from otel_llm_feedback.delivery.answer import Answer, Failure, accepted, hide, read_retry_info
 from otel_llm_feedback.delivery.endpoint import USER_AGENT

@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from numbers import Real
 
@@ -21,8 +21,10 @@ __all__ = ["clean_metadata", "clean_score", "clean_text", "clean_time", "require
 
 MAX_LABEL = 128
 MAX_NAME = 180
+MAX_KEY = 64
 
-_KEY = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_KEY = re.compile(r"[A-Za-z0-9_.-]+")
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _EARLIEST = 10**17
 """March 1973 in nanoseconds. Today in seconds, milliseconds or microseconds is less: a unit mistaken is an error."""
 
@@ -37,7 +39,7 @@ def clean_score(value: object, label: object) -> tuple[float | None, str | None]
     if isinstance(value, str):
         text = required_text("value", value, MAX_LABEL, InvalidValue)
         if given not in (None, text):
-            raise InvalidValue("label", label, f"value={text!r} is a label already; pass one of them")
+            raise InvalidValue("label", label, "a text as value is a label already; pass one of them", private=True)
         return None, text
     return _number(value), given
 
@@ -47,7 +49,10 @@ def _number(value: object) -> float:
         raise InvalidValue("value", value, "pass a number within 64 bits")
     if not isinstance(value, (int, float, Real)):
         raise InvalidValue("value", value, "pass a bool, a number or a short text")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        raise InvalidValue("value", value, "pass a number that a float can hold") from None
     if not math.isfinite(number):
         raise InvalidValue("value", value, "pass a finite number")
     return number
@@ -62,17 +67,23 @@ def required_text(
     if not value.strip():
         raise error(field, value, "pass a non-empty text, or leave it out")
     if len(value) > limit:
-        raise error(field, value, f"pass at most {limit} characters; longer text belongs in comment=")
-    return value if value.isascii() else value.encode("utf-8", "replace").decode()
+        # Most likely a comment that was passed as something else, so it stays out of the message.
+        raise error(
+            field, value, f"pass at most {limit} characters; what people write belongs in comment=", private=True
+        )
+    return _plain(value)
+
+
+def _plain(text: str) -> str:
+    """Without lone surrogates, and of the type str itself: an enum's member would print as its name."""
+    return str.__str__(text) if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def clean_text(field: str, value: object, limit: int, marks: list[str]) -> str:
     """A text of any length, cut to ``limit`` characters; lone surrogates become question marks."""
     if not isinstance(value, str):
         raise InvalidField(field, value, "pass text", private=True)
-    cleaned = value[:limit]
-    if not cleaned.isascii():
-        cleaned = cleaned.encode("utf-8", "replace").decode()
+    cleaned = _plain(value[:limit])
     if cleaned != value:
         marks.append(f"{field}:{len(value)}")
     return cleaned
@@ -83,9 +94,9 @@ def clean_time(at: object) -> int | None:
     if at is None:
         return None
     if isinstance(at, datetime):
-        if at.tzinfo is None:
+        if at.utcoffset() is None:
             raise InvalidField("at", at, "pass a datetime with a time zone, for example datetime.now(timezone.utc)")
-        at = round(at.timestamp() * 1_000_000) * 1000
+        at = (at - _EPOCH) // timedelta(microseconds=1) * 1000
     if isinstance(at, bool) or not isinstance(at, int):
         raise InvalidField("at", at, "pass an aware datetime, or nanoseconds since the epoch as an int")
     if not _EARLIEST <= at < 2**63:
@@ -115,7 +126,7 @@ def clean_metadata(
 def _check_key(key: object) -> None:
     if not isinstance(key, str):
         raise InvalidField("metadata", key, "use text as keys")
-    if not _is_key(key):
+    if len(key) > MAX_KEY or not _is_key(key):
         raise InvalidField("metadata", key, "use keys of 1 to 64 letters, digits, '.', '_' and '-'")
 
 
@@ -131,7 +142,7 @@ def _metadata_value(field: str, value: object, limit: int, marks: list[str]) -> 
         return value
     if isinstance(value, int):
         if not -(2**63) <= value < 2**63:
-            raise InvalidField(field, value, "pass an int within 64 bits, or the number as text")
+            raise InvalidField(field, value, "pass an int within 64 bits, or the number as text", private=True)
         return int(value)
     if isinstance(value, float):
         if not math.isfinite(value):

@@ -10,7 +10,7 @@ from typing import Literal, ParamSpec
 
 from otel_llm_feedback.boundary import say_once, swallow
 from otel_llm_feedback.counters import DEFAULT_COUNTERS, Counters
-from otel_llm_feedback.errors import InvalidField
+from otel_llm_feedback.errors import FeedbackError, InvalidField
 from otel_llm_feedback.feedback.emit import LogEmitter, SpanEventEmitter, needs_span
 from otel_llm_feedback.feedback.event import FeedbackEvent, Statement, compose, locate, state
 from otel_llm_feedback.feedback.receipt import Receipt
@@ -26,7 +26,7 @@ MODES = ("log", "span_event", "both")
 
 ADVICE = {
     "no_logger_provider": "no LoggerProvider is set, so feedback goes nowhere: call otel_llm_feedback.configure() or set one up",
-    "no_log_processor": "the LoggerProvider has no processor, so feedback goes nowhere: add one that exports",
+    "no_log_processor": "the LoggerProvider takes no feedback: add a processor that exports, and do not set OTEL_SDK_DISABLED",
     "no_tracer_provider": "no TracerProvider is set, so feedback as span events goes nowhere",
     "carrier_not_sampled": "the sampler dropped a feedback span; mode='log' is not subject to sampling",
 }
@@ -70,7 +70,7 @@ def set_default_recorder(recorder: Recorder | None) -> None:
 
 def record_feedback(
     target: TargetLike,
-    value: bool | int | float | str | None = None,
+    value: bool | float | str | None = None,
     *,
     name: str = "user_feedback",
     label: str | None = None,
@@ -104,28 +104,36 @@ def record_feedback(
     session_id: the session in which it was said.
 
     Returns a Receipt; look at its status, or call ``raise_for_loss()``. Raises InvalidTarget, InvalidValue or InvalidField
-    before anything is sent, and nothing else.
+    before anything is sent, and nothing else but ConfigurationError, when the environment is wrong and `configure` was not
+    called.
     """
     using = recorder if recorder is not None else default_recorder()
-    if mode not in MODES:
-        raise InvalidField("mode", mode, "use 'log', 'span_event' or 'both'")
-    about = Target.of(target)
-    said = state(
-        using.settings,
-        value=value,
-        name=name,
-        label=label,
-        comment=comment,
-        metadata=metadata,
-        at=at,
-        feedback_id=feedback_id,
-        user_id=user_id,
-        session_id=session_id,
-    )
-    place = locate(about, using.registry)
-    if mode != "log":
-        needs_span(place)
-    event = compose(about, place, said, using.settings, now=using.time_ns(), random_id=using.new_id())
+    try:
+        if mode not in MODES:
+            raise InvalidField("mode", mode, "use 'log', 'span_event' or 'both'")
+        about = Target.of(target)
+        said = state(
+            using.settings,
+            value=value,
+            name=name,
+            label=label,
+            comment=comment,
+            metadata=metadata,
+            at=at,
+            feedback_id=feedback_id,
+            user_id=user_id,
+            session_id=session_id,
+        )
+        place = locate(about, using.registry)
+        if mode != "log":
+            needs_span(place)
+        event = compose(about, place, said, using.settings, now=using.time_ns(), random_id=using.new_id())
+    except FeedbackError:
+        raise
+    except Exception as error:  # noqa: BLE001 - code of an argument's own class failed, or ours
+        swallow("record_feedback", error)
+        using.counters.add("dropped", "internal_error")
+        return Receipt(using.new_id(), "dropped", "internal_error")
     if said.marks or said.user_id is not None:
         _count_changes(said, using)
     return _send(event, about, mode, using)

@@ -8,7 +8,7 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-import grpc  # type: ignore[import-untyped]  # grpcio has no py.typed
+import grpc
 
 from otel_llm_feedback.receiver.ingest import Ingest, Signal
 from otel_llm_feedback.receiver.refusals import Refused

@@ -12,6 +12,7 @@ from opentelemetry import trace
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]  # untyped upstream
 
 from otel_llm_feedback.boundary import say_once, swallow
+from otel_llm_feedback.errors import ConfigurationError
 from otel_llm_feedback.feedback.record import Recorder, set_default_recorder
 from otel_llm_feedback.settings import Settings
 from otel_llm_feedback.setup.providers import attach
@@ -35,16 +36,18 @@ class FeedbackInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # untyped u
     def _instrument(self, **kwargs: Any) -> None:
         try:
             self._attach(kwargs)
-        except Exception as error:
+        except ConfigurationError as error:
+            say_once(f"instrument/{error.field}", "LLM spans are not captured: %s", error)
+        except Exception as error:  # noqa: BLE001 - an exception would keep other instrumentors from being loaded
             swallow("FeedbackInstrumentor", error)
 
     def _attach(self, options: dict[str, Any]) -> None:
+        settings = Settings.from_os_environ(**{name: options[name] for name in OPTIONS if name in options})
         provider = options.get("tracer_provider") or trace.get_tracer_provider()
         if not hasattr(provider, "add_span_processor"):
             say_once("no_sdk", "LLM spans are not captured: the TracerProvider does not take span processors")
-            return
-        settings = Settings.from_os_environ(**{name: options[name] for name in OPTIONS if name in options})
-        attach(provider, settings)
+        elif not attach(provider, settings):
+            return  # `configure` was here before: its settings stay
         set_default_recorder(Recorder(settings))
 
     def _uninstrument(self, **kwargs: Any) -> None:

@@ -29,7 +29,8 @@ class OTLPGenAISpanExporter(NormalizingSpanExporter):
     configuration. Arguments left out come from the standard ``OTEL_EXPORTER_OTLP_*`` variables.
 
     endpoint: base URL, for example ``http://127.0.0.1:4318``.
-    protocol: ``grpc`` or ``http/protobuf``.
+    protocol: ``grpc`` or ``http/protobuf``. Say it wherever you give an endpoint: the distribution behind
+        ``opentelemetry-instrument`` sets the variable for it to ``grpc``.
     headers: sent with every request.
     """
 
@@ -52,37 +53,65 @@ def make_exporters(
     """
     variable = f"OTEL_{signal.upper()}_EXPORTER"
     wanted = "otlp" if endpoint is not None else os.environ.get(variable) or "otlp"
-    chosen = [name.strip() for name in wanted.split(",") if name.strip() not in ("", "none")]
+    chosen = [name.strip() for name in wanted.split(",") if name.strip().lower() not in ("", "none")]
     return [
-        _otlp(signal, endpoint, protocol, headers) if name == "otlp" else _load(signal, name, variable)()
+        _otlp(signal, endpoint, protocol, headers) if name == "otlp" else _make(signal, name, variable, {})
         for name in chosen
     ]
 
 
 def _otlp(signal: Signal, endpoint: str | None, protocol: str | None, headers: Mapping[str, str] | None) -> Any:
-    variable = f"OTEL_EXPORTER_OTLP_{signal.upper()}_PROTOCOL"
-    spoken = protocol or os.environ.get(variable) or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL") or DEFAULT_PROTOCOL
+    source, spoken = _protocol(signal, protocol)
     if spoken not in PROTOCOLS:
-        raise ConfigurationError("protocol", spoken, "use 'grpc' or 'http/protobuf'")
+        raise ConfigurationError(source, spoken, "use 'grpc' or 'http/protobuf'")
     arguments: dict[str, object] = {}
     if endpoint is not None:
         base = _base_url(endpoint)
         arguments["endpoint"] = base if spoken == "grpc" else f"{base}/v1/{signal}"
     if headers is not None:
-        arguments["headers"] = {name.lower(): value for name, value in headers.items()}
-    return _load(signal, PROTOCOLS[spoken], "protocol")(**arguments)
+        arguments["headers"] = _lower_names(headers)
+    return _make(signal, PROTOCOLS[spoken], source, arguments)
 
 
-def _base_url(endpoint: str) -> str:
-    parts = urlsplit(endpoint)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+def _protocol(signal: Signal, given: str | None) -> tuple[str, str]:
+    """The protocol to speak, after the name of the setting that says so."""
+    if given is not None:
+        return "protocol", given
+    for variable in (f"OTEL_EXPORTER_OTLP_{signal.upper()}_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
+        if found := os.environ.get(variable, "").strip():
+            return variable, found
+    return "protocol", DEFAULT_PROTOCOL
+
+
+def _base_url(endpoint: object) -> str:
+    try:
+        parts = urlsplit(endpoint) if isinstance(endpoint, str) else None
+        usable = parts is not None and parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that do not match, or a port that is no port
+        usable = False
+    if not usable:
         raise ConfigurationError(
             "endpoint", endpoint, "give the base URL, for example http://127.0.0.1:4318", private=True
         )
-    return endpoint.rstrip("/")
+    return str(endpoint).rstrip("/")
 
 
-def _load(signal: Signal, name: str, field: str) -> Any:
-    for entry in entry_points(group=f"opentelemetry_{signal}_exporter", name=name):
-        return entry.load()
-    raise ConfigurationError(field, name, f"no installed package provides a {signal} exporter of this name")
+def _lower_names(headers: object) -> dict[str, str]:
+    """Headers as gRPC wants them; HTTP does not mind."""
+    if not isinstance(headers, Mapping) or not all(isinstance(text, str) for pair in headers.items() for text in pair):
+        raise ConfigurationError("headers", headers, "pass a mapping from names to values, both text", private=True)
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def _make(signal: Signal, name: str, source: str, arguments: Mapping[str, object]) -> Any:
+    """An exporter by its entry point; ``source`` is the setting that asked for it."""
+    entry = next(iter(entry_points(group=f"opentelemetry_{signal}_exporter", name=name)), None)
+    if entry is None:
+        raise ConfigurationError(source, name, f"no installed package provides a {signal} exporter of this name")
+    try:
+        return entry.load()(**arguments)
+    except ConfigurationError:
+        raise
+    except Exception as error:  # of whatever kind: it is somebody else's code
+        problem = f"this {signal} exporter cannot be made ({type(error).__name__}); see the error that caused this one"
+        raise ConfigurationError(source, name, problem) from error

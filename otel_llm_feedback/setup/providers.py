@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from otel_llm_feedback import otel_logs
 from otel_llm_feedback.attributes import SCOPE_NAME, SERVICE_NAME
+from otel_llm_feedback.boundary import swallow
 from otel_llm_feedback.counters import DEFAULT_COUNTERS
 from otel_llm_feedback.errors import ConfigurationError
 from otel_llm_feedback.feedback.emit import LogEmitter, SpanEventEmitter
@@ -47,9 +48,9 @@ class Pipeline:
     owned: tuple[Any, ...]
 
     def flush(self, timeout_seconds: float = 10.0) -> bool:
-        """Send what is buffered; whether that came to an end in time. (The SDK does not say whether it arrived.)"""
-        flushes = [made.force_flush for made in self.owned or (self.tracer_provider, self.logger_provider)]
-        return _within(timeout_seconds, flushes)
+        """Send what is buffered; whether that came to an end in time. Whether it arrived, the SDK does not say."""
+        providers = (self.tracer_provider, self.logger_provider)
+        return _within(timeout_seconds, [each.force_flush for each in providers if hasattr(each, "force_flush")])
 
     def shutdown(self, timeout_seconds: float = 10.0) -> bool:
         """Flush and stop what `configure` made; whether that came to an end in time."""
@@ -94,26 +95,42 @@ def configure(
         raise ConfigurationError(
             "tracer_provider", found_traces, "use an SDK TracerProvider, to which processors can be added"
         )
+    if not (logger_provider is None and no_logs) and not _takes_logs(found_logs, export_logs):
+        raise ConfigurationError(
+            "logger_provider", found_logs, "use an SDK LoggerProvider, to which processors can be added"
+        )
     # Everything that can be refused is made before anything is changed.
     span_exporters = exporters("traces") if no_traces or (export_spans and found_traces not in _exporting) else []
     log_exporters = exporters("logs") if no_logs or (export_logs and found_logs not in _exporting) else []
+    resource = _resource(service_name, found_logs if no_traces else found_traces)
+    try:
+        traces: Any = TracerProvider(resource=resource) if no_traces else found_traces
+        logs: Any = otel_logs.LoggerProvider(resource=resource) if no_logs else found_logs
+        span_processors = [BatchSpanProcessor(NormalizingSpanExporter(each)) for each in span_exporters]
+        log_processors = [otel_logs.BatchLogRecordProcessor(each) for each in log_exporters]
+    except ValueError as error:
+        raise ConfigurationError("environment", "OTEL_*", f"the SDK cannot use it: {error}") from error
 
-    resource = _resource(service_name, None if no_traces else found_traces)
-    traces: Any = TracerProvider(resource=resource) if no_traces else found_traces
-    logs: Any = otel_logs.LoggerProvider(resource=resource) if no_logs else found_logs
     attach(traces, settings)
-    processors = [
-        *(_add(traces.add_span_processor, BatchSpanProcessor(NormalizingSpanExporter(e))) for e in span_exporters),
-        *(_add(logs.add_log_record_processor, otel_logs.BatchLogRecordProcessor(e)) for e in log_exporters),
-    ]
+    for span_processor in span_processors:
+        traces.add_span_processor(span_processor)
+    for log_processor in log_processors:
+        logs.add_log_record_processor(log_processor)
     _exporting.update(provider for provider, used in ((traces, span_exporters), (logs, log_exporters)) if used)
     if no_traces:
         trace.set_tracer_provider(traces)
     if no_logs:
         otel_logs.set_logger_provider(logs)
     set_default_recorder(Recorder(settings, logs=LogEmitter(logs), span_events=SpanEventEmitter(traces)))
-    created = [provider for provider, made in ((traces, no_traces), (logs, no_logs)) if made]
-    return Pipeline(traces, logs, (*created, *processors))
+    # A provider shuts its processors down itself.
+    owned = (*([traces] if no_traces else span_processors), *([logs] if no_logs else log_processors))
+    return Pipeline(traces, logs, owned)
+
+
+def _takes_logs(provider: Any, export: bool) -> bool:
+    if not isinstance(provider, otel_logs.APILoggerProvider) or otel_logs.is_missing(provider):
+        return False
+    return hasattr(provider, "add_log_record_processor") or not export
 
 
 def attach(provider: Any, settings: Settings) -> bool:
@@ -133,11 +150,6 @@ def _publish_counters() -> None:
         DEFAULT_COUNTERS.publish(metrics.get_meter(SCOPE_NAME, __version__))
 
 
-def _add(add: Callable[[Any], None], processor: Any) -> Any:
-    add(processor)
-    return processor
-
-
 def _resource(service_name: str | None, existing: Any) -> Resource:
     """The resource of the provider that is there, so that feedback and spans name the same service; else a new one."""
     resource = getattr(existing, "resource", None)
@@ -153,9 +165,14 @@ def _within(timeout_seconds: float, actions: list[Callable[[], object]]) -> bool
     The SDK's own time-outs are not kept: force_flush blocks for as long as the exporter retries.
     """
     results: list[bool] = []
-    threads = [
-        threading.Thread(target=lambda act=act: results.append(act() is not False), daemon=True) for act in actions
-    ]
+
+    def run(act: Callable[[], object]) -> None:
+        try:
+            results.append(act() is not False)
+        except Exception as error:  # noqa: BLE001 - an exporter of the application failed
+            swallow("Pipeline", error)
+
+    threads = [threading.Thread(target=run, args=(action,), daemon=True) for action in actions]
     deadline = time.monotonic() + timeout_seconds
     for thread in threads:
         thread.start()

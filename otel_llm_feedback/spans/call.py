@@ -80,6 +80,9 @@ TEXT_NAMES = (
 )
 """Where the text fields from ``provider`` to ``workflow_name`` come from, in their order."""
 
+MAX_TEXT = 1024
+"""Longest value that is kept, in characters; a longer one is neither a name nor an id, and cannot be cut to one."""
+
 TEXTS = slice(LLMCall._fields.index("provider"), LLMCall._fields.index("workflow_name") + 1)
 
 
@@ -129,9 +132,12 @@ def _from_attributes(span: ReadableSpan, context: SpanContext, attributes: dict[
 
 
 def _text(value: Any) -> str | None:
-    if value is None or value.__class__ is str:
-        return value
-    return str(value) if isinstance(value, (str, int, float)) else None
+    if value is None:
+        return None
+    if value.__class__ is str:
+        return value if 0 < len(value) <= MAX_TEXT else None
+    is_number = isinstance(value, (int, float)) and abs(value) < 2**63
+    return str(value) if is_number else None
 
 
 def _count(value: object) -> int | None:

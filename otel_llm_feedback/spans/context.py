@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import Token
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar, cast
 
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
@@ -36,7 +39,45 @@ ALIASES = {
 }
 
 
-@contextmanager
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Tagging:
+    """What `llm_context` returns: a ``with`` block, or a decorator of functions and ``async`` functions."""
+
+    def __init__(self, tags: Mapping[str, AttributeValue]) -> None:
+        self._tags = tags
+        self._token: Token[Context] | None = None
+
+    def __enter__(self) -> None:
+        if self._token is not None:
+            raise InvalidField("llm_context", self, "it is entered already: call llm_context(...) anew for every block")
+        self._token = otel_context.attach(otel_context.set_value(_KEY, {**tags_in(None), **self._tags}))
+
+    def __exit__(self, *_: object) -> None:
+        token, self._token = self._token, None
+        if token is not None:
+            otel_context.detach(token)
+
+    def __call__(self, function: Callable[P, T]) -> Callable[P, T]:
+        """Decorate ``function``. Raises InvalidField for a generator, whose body runs in its consumer's context."""
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise InvalidField("function", function, "llm_context cannot decorate a generator: use `with` inside it")
+
+        @wraps(function)
+        def run(*args: P.args, **kwargs: P.kwargs) -> T:
+            with Tagging(self._tags):
+                return function(*args, **kwargs)
+
+        @wraps(function)
+        async def run_coroutine(*args: P.args, **kwargs: P.kwargs) -> Any:
+            with Tagging(self._tags):
+                return await cast("Awaitable[Any]", function(*args, **kwargs))
+
+        return cast("Callable[P, T]", run_coroutine) if inspect.iscoroutinefunction(function) else run
+
+
 def llm_context(
     *,
     conversation_id: str | None = None,
@@ -47,8 +88,8 @@ def llm_context(
     prompt_version: str | None = None,
     agent_name: str | None = None,
     **more: AttributeValue | None,
-) -> Iterator[None]:
-    """Tag every LLM span that starts inside this block (also usable as a decorator).
+) -> Tagging:
+    """Tag every LLM span that starts inside this block (also usable as a decorator, of ``async`` functions too).
 
     Blocks nest, the inner one winning name by name. They follow OpenTelemetry context: into asyncio tasks, and into threads
     to which the context is passed on. What an instrumentation sets itself is never replaced.
@@ -75,11 +116,7 @@ def llm_context(
         ALIASES[name]: _text(name, value) for name, value in known.items() if value is not None
     }
     tags |= {ALIASES.get(name, name): _any(name, value) for name, value in more.items() if value is not None}
-    token = otel_context.attach(otel_context.set_value(_KEY, {**tags_in(None), **tags}))
-    try:
-        yield
-    finally:
-        otel_context.detach(token)
+    return Tagging(tags)
 
 
 def tags_in(context: Context | None) -> Mapping[str, AttributeValue]:

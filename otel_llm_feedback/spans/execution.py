@@ -58,6 +58,16 @@ class Note:
         self.call = call
         self._ended = next(_ends)
 
+    def let_go(self) -> None:
+        """Drop the closed notes further out, which overlapping spans leave behind; keep the last call among them."""
+        note = self
+        while (outer := note.outer) is not None:
+            if outer.span is None:
+                note.before = max(filter(None, (note.before, outer.last)), default=None)
+                note.outer = outer.outer
+            else:
+                note = outer
+
     @property
     def span(self) -> ReadableSpan | None:
         """The span, while it is open."""
@@ -78,10 +88,12 @@ def begin(
     """Note that ``span`` started in this execution context; ``forget`` is called if it disappears without an end."""
     outer = _innermost.get()
     before = None
-    # Closed notes are let go, all but the last call among them: the chain is never longer than the nesting.
+    # Closed notes are let go, all but the last call among them: the chain is never longer than the spans that are open.
     while outer is not None and outer.span is None:
         before = max(filter(None, (before, outer.last)), default=None)
         outer = outer.outer
+    if outer is not None:
+        outer.let_go()
     note = Note(span, tags, outer, before, forget)
     _innermost.set(note)
     return note

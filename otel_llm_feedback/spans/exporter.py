@@ -54,7 +54,7 @@ class NormalizingSpanExporter(SpanExporter):
             attributes = copy_of(span)
             added = missing_attributes(attributes, scope_name, span.name)
             return _with_attributes(span, {**attributes, **added}) if added else span
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the span itself must still be exported
             swallow("NormalizingSpanExporter.export", error)
             return span
 

@@ -23,23 +23,27 @@ Additions: TypeAlias = dict[str, AttributeValue]
 MAX_JSON = 65_536
 """Longest JSON attribute that is parsed, in characters; longer ones hold content, not parameters."""
 
+MAX_NAME = 256
+"""Longest name of a provider, in characters."""
+
 
 def missing_attributes(attributes: Attributes, scope: str, span_name: str) -> Additions:
     """The current GenAI attributes that this span lacks and its dialect implies. Empty for a span that has them all."""
     added: Additions = {}
     if not SOURCES.isdisjoint(attributes) or scope in dialects.SPAN_NAME_OPERATIONS:
         _add_operation(added, attributes, scope, span_name)
-        _rename(added, attributes, dialects.SCOPED_RENAMES.get(scope, ()))
+        _rename(added, attributes, attributes, dialects.SCOPED_RENAMES.get(scope, ()))
         _add_openinference(added, attributes)
-        _rename(added, attributes, dialects.RENAMES)
+        _rename(added, attributes, attributes, dialects.RENAMES)
+        _add_openinference_model(added, attributes)
         _add_traceloop_entity(added, attributes)
     return added
 
 
-def _rename(added: Additions, attributes: Attributes, rules: Iterable[Rename]) -> None:
+def _rename(added: Additions, attributes: Attributes, sources: Attributes, rules: Iterable[Rename]) -> None:
     for source, target, kind in rules:
-        if source in attributes and target not in added and target not in attributes:
-            value = CONVERTERS[kind](attributes[source])
+        if source in sources and target not in added and target not in attributes:
+            value = CONVERTERS[kind](sources[source])
             if value is not None:
                 added[target] = value
 
@@ -51,7 +55,7 @@ def _add_operation(added: Additions, attributes: Attributes, scope: str, span_na
     scoped = dialects.SCOPED_OPERATIONS.get(scope, {})
     for source, meanings in dialects.OPERATIONS.items():
         if operation is None and source in attributes:
-            value = str(attributes[source])
+            value = _text(attributes[source]) or ""
             operation = scoped.get(source, {}).get(value) or meanings.get(value)
     if operation == "chat" and _is_completion(attributes):
         operation = "text_completion"
@@ -73,26 +77,27 @@ def _add_openinference(added: Additions, attributes: Attributes) -> None:
             added[names.PROVIDER_NAME] = provider
     for source in ("llm.invocation_parameters", "embedding.invocation_parameters"):
         if source in attributes:
-            _rename(added, _json_object(attributes[source]), dialects.INVOCATION_PARAMETERS)
+            _rename(added, attributes, _json_object(attributes[source]), dialects.INVOCATION_PARAMETERS)
+
+
+def _add_openinference_model(added: Additions, attributes: Attributes) -> None:
     if "llm.model_name" in attributes:
         # Instrumentations write the model that answered there; when the request's is known, that is what it is.
-        is_response = (
-            names.REQUEST_MODEL in added or names.REQUEST_MODEL in attributes or "llm.request.model_name" in attributes
-        )
+        is_response = names.REQUEST_MODEL in added or names.REQUEST_MODEL in attributes
         target = names.RESPONSE_MODEL if is_response else names.REQUEST_MODEL
-        _rename(added, attributes, (Rename("llm.model_name", target),))
+        _rename(added, attributes, attributes, (Rename("llm.model_name", target),))
 
 
 def _openinference_provider(attributes: Attributes) -> str | None:
-    host, system = (str(attributes.get(key, "")).lower() for key in ("llm.provider", "llm.system"))
+    host, system = ((_text(attributes.get(key)) or "").lower() for key in ("llm.provider", "llm.system"))
     pair = dialects.OPENINFERENCE_PROVIDERS.get((host, system))
     return pair or _provider(host) or _provider(system)
 
 
 def _add_traceloop_entity(added: Additions, attributes: Attributes) -> None:
-    target = dialects.TRACELOOP_ENTITY_NAMES.get(str(attributes.get("traceloop.span.kind")))
+    target = dialects.TRACELOOP_ENTITY_NAMES.get(_text(attributes.get("traceloop.span.kind")) or "")
     if target is not None:
-        _rename(added, attributes, (Rename("traceloop.entity.name", target),))
+        _rename(added, attributes, attributes, (Rename("traceloop.entity.name", target),))
 
 
 def _json_object(text: object) -> dict[str, object]:
@@ -113,7 +118,8 @@ def _text(value: object) -> str | None:
 
 
 def _printed(value: object) -> str | None:
-    return str(value) if isinstance(value, (str, int, float)) else None
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 2**63
+    return str(value) if is_number else _text(value)
 
 
 def _int(value: object) -> int | None:
@@ -121,7 +127,7 @@ def _int(value: object) -> int | None:
         value = float(value) if value.isascii() and value.isdigit() and len(value) < 16 else None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return int(value) if value == value and abs(value) < 2**63 and int(value) == value else None
+    return int(value) if abs(value) < 2**63 and int(value) == value else None
 
 
 def _float(value: object) -> float | None:
@@ -139,20 +145,20 @@ def _texts(value: object) -> list[str] | None:
 
 
 def _provider(value: object) -> str | None:
-    name = str(value).lower()
-    return None if name in dialects.NOT_PROVIDERS else dialects.PROVIDERS.get(name, name)
+    name = (_text(value) or "").lower()
+    return None if len(name) > MAX_NAME or name in dialects.NOT_PROVIDERS else dialects.PROVIDERS.get(name, name)
 
 
 def _vercel_provider(value: object) -> str | None:
     """Vercel says ``vendor.product.api``; the longest known beginning counts, and its plain ``google`` is Gemini."""
-    name = str(value).lower()
+    name = (_text(value) or "").lower()[: MAX_NAME + 1]
     while name not in dialects.VERCEL_PROVIDERS and "." in name:
         name = name.rpartition(".")[0]
     return dialects.VERCEL_PROVIDERS.get(name) or _provider(name)
 
 
 def _output_type(value: object) -> str | None:
-    kind = str(value)
+    kind = _text(value) or ""
     return "json" if "json" in kind else "text" if kind == "text" else None
 
 

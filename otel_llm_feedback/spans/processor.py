@@ -65,7 +65,7 @@ class LLMSpanProcessor(SpanProcessor):
                     self._tag(span, tags)
             elif tags:
                 self._begin(span, tags)  # it may yet turn out to be one, by attributes set later
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the SDK would pass it into the application
             swallow("LLMSpanProcessor.on_start", error)
 
     def on_end(self, span: ReadableSpan) -> None:
@@ -80,7 +80,7 @@ class LLMSpanProcessor(SpanProcessor):
                 self._capture(span, note)
             elif note is not None:
                 note.end(None)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the SDK would pass it into the application
             swallow("LLMSpanProcessor.on_end", error)
 
     def shutdown(self) -> None:

@@ -56,8 +56,10 @@ class CallRegistry:
     def put(self, call: LLMCall) -> None:
         """Remember an ended call; the same span again replaces what was known of it."""
         with self._lock:
+            known_before = self._by_span.pop(call.span_id, None)
+            if known_before is not None:
+                self._drop_from_indexes(known_before)
             self._by_span[call.span_id] = call
-            self._by_span.move_to_end(call.span_id)
             for index, key in self._indexes(call):
                 known = index.get(key)
                 if call.votable or known is None or not known.votable:
@@ -119,6 +121,9 @@ class CallRegistry:
 
     def _forget_oldest(self) -> None:
         _, call = self._by_span.popitem(last=False)
+        self._drop_from_indexes(call)
+
+    def _drop_from_indexes(self, call: LLMCall) -> None:
         for index, key in self._indexes(call):
             if index.get(key) is call:
                 del index[key]
@@ -126,15 +131,19 @@ class CallRegistry:
     def _reset_lock(self) -> None:
         self._lock = threading.Lock()
 
+    def _reset_locks_after_fork(self) -> None:
+        self._reset_lock()
+        self._counters.reset_lock_after_fork()
+
 
 def _renew_lock_in_children(registry: CallRegistry) -> None:
-    """Another thread may hold the lock at a fork; the child has no such thread to release it."""
+    """Another thread may hold the locks at a fork; the child has no such thread to release them."""
     alive = weakref.ref(registry)
 
     def renew() -> None:
         known = alive()
         if known is not None:
-            known._reset_lock()
+            known._reset_locks_after_fork()
 
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=renew)
