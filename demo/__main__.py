@@ -14,6 +14,7 @@ import sys
 import time
 import uuid
 from contextlib import ExitStack, contextmanager
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import openai
@@ -67,7 +68,12 @@ def main(argv: list[str]) -> int:
     with ExitStack() as stack:
         running = stack.enter_context(backend())
         client = stack.enter_context(model_client())
-        pipeline = configure(service_name="demo-chat", endpoint=running.endpoint, protocol="http/protobuf")
+        spool = stack.enter_context(
+            TemporaryDirectory()
+        )  # an application keeps its own; the demo leaves nothing behind
+        pipeline = configure(
+            service_name="demo-chat", endpoint=running.endpoint, protocol="http/protobuf", spool_dir=spool
+        )
         OpenAIInstrumentor().instrument()
         print(f"Telemetry goes to {running.description}.")
         talk = Talk(Chat(client, os.environ.get("OPENAI_MODEL", "gpt-4o-mini"), conversation_id=str(uuid.uuid4())))

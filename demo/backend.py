@@ -91,17 +91,20 @@ def free_address() -> str:
 
 
 def wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
-    host, _, port = address.partition(":")
     deadline = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            socket.create_connection((host, int(port)), 1).close()
-        except OSError:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit(f"the collector did not start (exit status {process.poll()})") from None
-            time.sleep(0.05)
-        else:
-            return
+    while not accepts(address):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise SystemExit(f"the collector did not start (exit status {process.poll()})")
+        time.sleep(0.05)
+
+
+def accepts(address: str) -> bool:
+    host, _, port = address.partition(":")
+    try:
+        socket.create_connection((host, int(port)), 1).close()
+    except OSError:
+        return False
+    return True
 
 
 def read(file: Path, *levels: str) -> Iterator[Record]:

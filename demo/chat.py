@@ -54,8 +54,8 @@ class Chat:
             text = self._complete() if show is None else self._stream(show)
             self._messages.append({"role": "assistant", "content": text})
             target = current_target()
-        assert target is not None  # there is always the span of the request itself
-        return Answer(question, text, target.trace_id, target.span_id)
+        # Without a call that could be judged, it is the span of the request itself.
+        return Answer(question, text, target.trace_id if target else None, target.span_id if target else None)
 
     def judge(self, handle: str, *, good: bool, comment: str | None = None) -> Receipt:
         """Record a thumb on an earlier answer; the request that brings it has a trace of its own, and is not voted on."""

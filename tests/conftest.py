@@ -31,6 +31,12 @@ def _nothing_is_swallowed() -> Iterator[None]:
     boundary.strict(False)
 
 
+@pytest.fixture(autouse=True)
+def _own_spool(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nothing that a test leaves undelivered reaches another test, or the user's own spool."""
+    monkeypatch.setenv("OTEL_LLM_FEEDBACK_SPOOL_DIR", str(tmp_path / "spool"))
+
+
 @pytest.fixture(scope="session")
 def collector_binary() -> Path:
     found = subprocess.run(

@@ -28,7 +28,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         frozenset,
         (
             {"version", "errors", "attributes"},
-            {"counters", "identity"},
+            {"counters", "identity", "slip"},
             {"boundary", "settings", LOGS},
             {"spans"},
             {"target"},
@@ -43,7 +43,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 FLOOR = frozenset({"version", "errors", "attributes", "counters", "boundary"})
 LIMITS: dict[str, frozenset[str]] = {
     "receiver": FLOOR,
-    "delivery": FLOOR | {"settings", LOGS},
+    "delivery": FLOOR | {"settings", "slip", LOGS},
 }
 # The order inside a room, where it is more than "no cycles": each may import those before it.
 SPANS = (

@@ -41,16 +41,17 @@ CLAIM_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class FlushReport:
-    """What a flush really did; true when all that was spooled when it was called has been settled.
+    """What a flush really did; true when all that was there when it was called has been settled.
 
-    settled: records that left the spool meanwhile, delivered or as dead letters. remaining: records still in it.
+    settled: records that left the spool meanwhile, delivered or as dead letters.
+    remaining: records still in it; None without a spool, because the SDK does not say.
     last_failure: why the last request failed, "" if it did not.
     """
 
     complete: bool
-    settled: int
-    remaining: int
-    last_failure: str
+    settled: int = 0
+    remaining: int | None = None
+    last_failure: str = ""
 
     def __bool__(self) -> bool:
         return self.complete

@@ -11,9 +11,9 @@ from otel_llm_feedback.delivery.courier import Courier
 from otel_llm_feedback.delivery.encode import ReadableLog, encode_log
 from otel_llm_feedback.delivery.records import Signal
 from otel_llm_feedback.delivery.shared import release
-from otel_llm_feedback.delivery.slip import current_slip
 from otel_llm_feedback.errors import SpoolError, SpoolFull
 from otel_llm_feedback.otel_logs import LogRecordProcessor, ReadWriteLogRecord
+from otel_llm_feedback.slip import current_slip
 
 __all__ = ["SpoolLogRecordProcessor", "feedback_key"]
 

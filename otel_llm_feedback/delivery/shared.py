@@ -15,7 +15,7 @@ from otel_llm_feedback.delivery.records import Signal
 from otel_llm_feedback.delivery.spool import Spool
 from otel_llm_feedback.errors import ConfigurationError
 
-__all__ = ["acquire", "release", "running", "spool_directory"]
+__all__ = ["acquire", "release", "running", "share", "spool_directory"]
 
 SPOOL_DIR = "OTEL_LLM_FEEDBACK_SPOOL_DIR"
 
@@ -92,6 +92,15 @@ def _find(directory: Path, endpoints: Mapping[Signal, Endpoint], fsync: bool) ->
         fix = "give every exporter that shares a spool the same endpoint, or each a spool directory of its own"
         raise ConfigurationError("spool_dir", str(directory), fix)
     return found
+
+
+def share(courier: Courier) -> Courier:
+    """One user more of a courier that somebody has acquired."""
+    with _lock:
+        for shared in _shared.values():
+            if shared.courier is courier:
+                shared.users += 1
+    return courier
 
 
 def release(courier: Courier, timeout_seconds: float = EXIT_SECONDS) -> FlushReport | None:

@@ -174,7 +174,7 @@ class Spool:
                 for store in self._stores.all:
                     try:
                         rows = self._read(store, lane, max_bytes, max_count)
-                    except SpoolError as error:  # noqa: PERF203 - what one file refuses another may have
+                    except SpoolError as error:  # what one file refuses another may have
                         failure = error
                         continue
                     if rows.ids:

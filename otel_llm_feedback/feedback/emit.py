@@ -36,16 +36,20 @@ class LogEmitter:
 
     def __init__(self, provider: APILoggerProvider | None = None) -> None:
         self._fixed = provider
-        self._known: tuple[APILoggerProvider, Logger] | None = None
+        self._provider: APILoggerProvider | None = None
+        self._logger: Logger | None = None
 
     def emit(self, event: FeedbackEvent) -> str:
         """Emit; returns ``no_logger_provider``, ``no_log_processor`` or ""."""
         provider = self._fixed if self._fixed is not None else get_logger_provider()
         if is_missing(provider):
             return "no_logger_provider"
-        logger = self._logger(provider)
-        if not accepts(logger, names.EVALUATION_EVENT):
-            return "no_log_processor"
+        logger = self._logger
+        if logger is None or provider is not self._provider:
+            logger = provider.get_logger(names.SCOPE_NAME, __version__)
+            if not accepts(logger, names.EVALUATION_EVENT):
+                return "no_log_processor"  # not remembered: a processor may be added yet, but none is ever taken away
+            self._provider, self._logger = provider, logger
         logger.emit(
             timestamp=event.timestamp,
             observed_timestamp=event.observed,
@@ -57,11 +61,6 @@ class LogEmitter:
             event_name=names.EVALUATION_EVENT,
         )
         return ""
-
-    def _logger(self, provider: APILoggerProvider) -> Logger:
-        if self._known is None or self._known[0] is not provider:
-            self._known = (provider, provider.get_logger(names.SCOPE_NAME, __version__))
-        return self._known[1]
 
 
 class SpanEventEmitter:

@@ -143,24 +143,27 @@ def compose(
         attributes[names.TRUNCATED] = said.marks
     if place.call is not None:
         attributes.update(place.call.dimensions)
-    attributes.update(target.details)
-    _add_people(attributes, said, settings)
-    optional = {
-        names.SESSION_ID: target.session_id or said.session_id,
-        names.RESPONSE_ID: target.response_id,
-        names.TARGET_MESSAGE_ID: target.message_id,
-        names.TRACE_SAMPLED: None if place.trace_flags is None else bool(place.trace_flags & TraceFlags.SAMPLED),
-        names.EXPLANATION: said.comment,
-        names.SCORE_LABEL: said.label,
-        names.SCORE_VALUE: said.score,
-    }
-    attributes.update((name, value) for name, value in optional.items() if value is not None)
-    attributes[names.KIND] = "explicit"
-    attributes[names.TARGET_TYPE] = target.type
-    attributes[names.OPERATION] = "create"
-    attributes[names.REVISION] = now // 1000
-    attributes[names.ID] = feedback_id
-    attributes[names.EVALUATION_NAME] = said.name
+    if target.details:
+        attributes.update(target.details)
+    if said.user_id is not None:
+        _add_people(attributes, said.user_id, settings)
+    for name, value in (
+        (names.SESSION_ID, target.session_id or said.session_id),
+        (names.RESPONSE_ID, target.response_id),
+        (names.TARGET_MESSAGE_ID, target.message_id),
+        (names.TRACE_SAMPLED, None if place.trace_flags is None else place.trace_flags & 1 == 1),
+        (names.EXPLANATION, said.comment),
+        (names.SCORE_LABEL, said.label),
+        (names.SCORE_VALUE, said.score),
+        (names.KIND, "explicit"),
+        (names.TARGET_TYPE, target.type),
+        (names.OPERATION, "create"),
+        (names.REVISION, now // 1000),
+        (names.ID, feedback_id),
+        (names.EVALUATION_NAME, said.name),
+    ):
+        if value is not None:
+            attributes[name] = value  # noqa: PERF403 - updating from a comprehension makes a second dict, which is slower
     return FeedbackEvent(feedback_id, said.at or now, now, place, attributes)
 
 
@@ -171,10 +174,8 @@ def _derived_id(target: Target, said: Statement, settings: Settings) -> str | No
     return derived_id(settings.pseudonym_key, target.identity, said.name, said.user_id)
 
 
-def _add_people(attributes: dict[str, AttributeValue], said: Statement, settings: Settings) -> None:
-    if said.user_id is None:
-        return
+def _add_people(attributes: dict[str, AttributeValue], user_id: str, settings: Settings) -> None:
     if settings.pseudonym_key is not None:
-        attributes[names.PSEUDONYM] = pseudonym(settings.pseudonym_key, said.user_id)
+        attributes[names.PSEUDONYM] = pseudonym(settings.pseudonym_key, user_id)
     if settings.raw_user_ids:
-        attributes[names.USER_ID] = said.user_id
+        attributes[names.USER_ID] = user_id

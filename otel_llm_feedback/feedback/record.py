@@ -13,9 +13,10 @@ from otel_llm_feedback.counters import DEFAULT_COUNTERS, Counters
 from otel_llm_feedback.errors import FeedbackError, InvalidField
 from otel_llm_feedback.feedback.emit import LogEmitter, SpanEventEmitter, needs_span
 from otel_llm_feedback.feedback.event import FeedbackEvent, Statement, compose, locate, state
-from otel_llm_feedback.feedback.receipt import Receipt
+from otel_llm_feedback.feedback.receipt import Receipt, Status
 from otel_llm_feedback.identity import random_id
 from otel_llm_feedback.settings import Settings
+from otel_llm_feedback.slip import Slip
 from otel_llm_feedback.spans.processor import refuse_user_id
 from otel_llm_feedback.spans.registry import CallRegistry, default_registry
 from otel_llm_feedback.target import Target, TargetLike
@@ -148,23 +149,31 @@ def _count_changes(said: Statement, using: Recorder) -> None:
 
 def _send(event: FeedbackEvent, about: Target, mode: str, using: Recorder) -> Receipt:
     as_span_event = "" if mode == "log" else _guarded(using.span_events.emit, event, about)
-    as_log = "" if mode == "span_event" else _guarded(using.logs.emit, event)
+    with Slip() as slip:
+        as_log = "" if mode == "span_event" else _guarded(using.logs.emit, event)
+    # On disk is on disk, whatever else failed; and a spool that was asked and could not is a loss, whoever else took it.
+    as_log = "" if slip.spooled else as_log or slip.failure
+    status: Status = "spooled" if slip.spooled else "emitted"
     if not as_log and not as_span_event:
         using.counters.add("emitted")
-        return Receipt(event.id, "emitted")
-    return _incomplete(event, [reason for reason in (as_span_event, as_log) if reason], using, both=mode == "both")
+        return Receipt(event.id, status)
+    both = mode == "both"
+    return _incomplete(
+        event, [reason for reason in (as_span_event, as_log) if reason], using, status if both else "dropped"
+    )
 
 
-def _incomplete(event: FeedbackEvent, reasons: list[str], using: Recorder, *, both: bool) -> Receipt:
+def _incomplete(event: FeedbackEvent, reasons: list[str], using: Recorder, status: Status) -> Receipt:
     """Count and say why the event did not get out, or, of two ways out, by which one it did not."""
-    half = both and len(reasons) == 1
-    if half:
+    if len(reasons) > 1:
+        status = "dropped"
+    if status != "dropped":
         using.counters.add("emitted")
     for reason in reasons:
-        using.counters.add("incomplete" if half else "dropped", reason)
+        using.counters.add("dropped" if status == "dropped" else "incomplete", reason)
         if reason in ADVICE:
             say_once(reason, ADVICE[reason])
-    return Receipt(event.id, "emitted" if half else "dropped", ", ".join(reasons))
+    return Receipt(event.id, status, ", ".join(reasons))
 
 
 def _guarded(emit: Callable[P, str], *args: P.args, **kwargs: P.kwargs) -> str:

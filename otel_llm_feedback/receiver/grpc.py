@@ -66,7 +66,7 @@ def _try_to_bind(host: str, port: int) -> None:
 
 
 def _service(name: str, signal: Signal, ingest: Ingest) -> grpc.GenericRpcHandler:
-    export = grpc.unary_unary_rpc_method_handler(_exporter(signal, ingest))
+    export: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(_exporter(signal, ingest))
     return grpc.method_handlers_generic_handler(name, {"Export": export})
 
 

@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 
-class Refused(Exception):  # noqa: N818 - an answer, not an error of ours
+class Refused(Exception):
     """Base: ``reason`` is the name it is counted under, ``rpc_code`` a google.rpc.Code."""
 
     reason = "malformed"

@@ -5,6 +5,7 @@ Needs ``opentelemetry-instrumentation`` (the extra ``auto``); nothing else impor
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Collection
 from typing import Any
 
@@ -12,12 +13,16 @@ from opentelemetry import trace
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]  # untyped upstream
 
 from otel_llm_feedback.boundary import say_once, swallow
+from otel_llm_feedback.delivery.exporters import SpoolLogExporter
 from otel_llm_feedback.errors import ConfigurationError
 from otel_llm_feedback.feedback.record import Recorder, set_default_recorder
+from otel_llm_feedback.otel_logs import get_logger_provider
 from otel_llm_feedback.settings import Settings
 from otel_llm_feedback.setup.providers import attach
 
 __all__ = ["FeedbackInstrumentor"]
+
+_spooling: weakref.WeakSet[Any] = weakref.WeakSet()
 
 OPTIONS = ("pseudonym_key", "raw_user_ids")
 
@@ -42,6 +47,7 @@ class FeedbackInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # untyped u
             swallow("FeedbackInstrumentor", error)
 
     def _attach(self, options: dict[str, Any]) -> None:
+        self._spool_feedback()
         settings = Settings.from_os_environ(**{name: options[name] for name in OPTIONS if name in options})
         provider = options.get("tracer_provider") or trace.get_tracer_provider()
         if not hasattr(provider, "add_span_processor"):
@@ -49,6 +55,14 @@ class FeedbackInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # untyped u
         elif not attach(provider, settings):
             return  # `configure` was here before: its settings stay
         set_default_recorder(Recorder(settings))
+
+    def _spool_feedback(self) -> None:
+        """Where logs go to a spool, feedback gets there at once and not with the next batch."""
+        provider: Any = get_logger_provider()
+        if hasattr(provider, "add_log_record_processor") and provider not in _spooling:
+            for exporter in SpoolLogExporter.made:
+                provider.add_log_record_processor(exporter.processor())
+                _spooling.add(provider)
 
     def _uninstrument(self, **kwargs: Any) -> None:
         """A provider does not give processors back; ours stays, and is not added again."""

@@ -8,10 +8,11 @@ from importlib.metadata import entry_points
 from typing import Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
-from otel_llm_feedback.errors import ConfigurationError
+from otel_llm_feedback.delivery.exporters import SpoolLogExporter, SpoolSpanExporter
+from otel_llm_feedback.errors import ConfigurationError, FeedbackError
 from otel_llm_feedback.spans.exporter import NormalizingSpanExporter
 
-__all__ = ["OTLPGenAISpanExporter", "make_exporters"]
+__all__ = ["OTLPGenAISpanExporter", "SpoolGenAISpanExporter", "make_exporters"]
 
 Signal: TypeAlias = Literal["traces", "logs"]
 
@@ -20,6 +21,11 @@ PROTOCOLS = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
 
 DEFAULT_PROTOCOL = "http/protobuf"
 """As the OTLP exporter specification recommends."""
+
+SPOOLED: dict[Signal, type[SpoolSpanExporter | SpoolLogExporter]] = {
+    "traces": SpoolSpanExporter,
+    "logs": SpoolLogExporter,
+}
 
 
 class OTLPGenAISpanExporter(NormalizingSpanExporter):
@@ -40,24 +46,46 @@ class OTLPGenAISpanExporter(NormalizingSpanExporter):
         super().__init__(_otlp("traces", endpoint, protocol, headers))
 
 
+class SpoolGenAISpanExporter(NormalizingSpanExporter):
+    """`SpoolSpanExporter` with `NormalizingSpanExporter` around it: the traces exporter ``llm_feedback_spool``.
+
+    Takes the arguments of `SpoolSpanExporter`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(SpoolSpanExporter(**options))
+
+
 def make_exporters(
     signal: Signal,
     *,
     endpoint: str | None = None,
     protocol: str | None = None,
     headers: Mapping[str, str] | None = None,
+    spool: Mapping[str, Any] | None = None,
 ) -> list[Any]:
     """The exporters that ``OTEL_TRACES_EXPORTER`` or ``OTEL_LOGS_EXPORTER`` names: ``otlp`` if unset, none for ``none``.
 
-    An endpoint given in code always means OTLP. Raises ConfigurationError.
+    An endpoint given in code always means OTLP. spool: arguments of the spool through which OTLP goes; None: straight.
+    Raises ConfigurationError and SpoolError.
     """
     variable = f"OTEL_{signal.upper()}_EXPORTER"
     wanted = "otlp" if endpoint is not None else os.environ.get(variable) or "otlp"
     chosen = [name.strip() for name in wanted.split(",") if name.strip().lower() not in ("", "none")]
-    return [
-        _otlp(signal, endpoint, protocol, headers) if name == "otlp" else _make(signal, name, variable, {})
-        for name in chosen
-    ]
+    made: list[Any] = []
+    try:
+        for name in chosen:
+            if name != "otlp":
+                made.append(_make(signal, name, variable, {}))
+            elif spool is None:
+                made.append(_otlp(signal, endpoint, protocol, headers))
+            else:
+                made.append(SPOOLED[signal](endpoint=endpoint, protocol=protocol, headers=headers, **spool))
+    except FeedbackError:
+        for exporter in made:
+            exporter.shutdown()
+        raise
+    return made
 
 
 def _otlp(signal: Signal, endpoint: str | None, protocol: str | None, headers: Mapping[str, str] | None) -> Any:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,8 @@ from otel_llm_feedback import otel_logs
 from otel_llm_feedback.attributes import SCOPE_NAME, SERVICE_NAME
 from otel_llm_feedback.boundary import swallow
 from otel_llm_feedback.counters import DEFAULT_COUNTERS
+from otel_llm_feedback.delivery.courier import Courier, FlushReport
+from otel_llm_feedback.delivery.exporters import SpoolLogExporter
 from otel_llm_feedback.errors import ConfigurationError
 from otel_llm_feedback.feedback.emit import LogEmitter, SpanEventEmitter
 from otel_llm_feedback.feedback.record import Recorder, set_default_recorder
@@ -41,20 +44,33 @@ class Pipeline:
 
     tracer_provider, logger_provider: the providers in use.
     owned: what `configure` made itself, each with ``force_flush`` and ``shutdown``: only these are shut down.
+    courier: delivers from the spool; None when nothing goes through one.
     """
 
     tracer_provider: Any
     logger_provider: Any
     owned: tuple[Any, ...]
+    courier: Courier | None = None
 
-    def flush(self, timeout_seconds: float = 10.0) -> bool:
-        """Send what is buffered; whether that came to an end in time. Whether it arrived, the SDK does not say."""
+    def flush(self, timeout_seconds: float = 10.0) -> FlushReport:
+        """Deliver what is waiting; what came of it, within the time. Without a spool the SDK does not say what arrived."""
+        return self._flush(timeout_seconds, patient=True)
+
+    def shutdown(self, timeout_seconds: float = 10.0) -> FlushReport:
+        """Try once more to deliver, and stop what `configure` made, within the time. What is spooled stays in the spool."""
+        deadline = time.monotonic() + timeout_seconds
+        report = self._flush(timeout_seconds, patient=False)
+        ended = _within(deadline - time.monotonic(), [made.shutdown for made in self.owned])
+        return replace(report, complete=report.complete and ended)
+
+    def _flush(self, timeout_seconds: float, *, patient: bool) -> FlushReport:
+        deadline = time.monotonic() + timeout_seconds
         providers = (self.tracer_provider, self.logger_provider)
-        return _within(timeout_seconds, [each.force_flush for each in providers if hasattr(each, "force_flush")])
-
-    def shutdown(self, timeout_seconds: float = 10.0) -> bool:
-        """Flush and stop what `configure` made; whether that came to an end in time."""
-        return _within(timeout_seconds, [made.shutdown for made in self.owned])
+        ended = _within(timeout_seconds, [each.force_flush for each in providers if hasattr(each, "force_flush")])
+        if self.courier is None:
+            return FlushReport(ended)
+        report = self.courier.flush(max(0.0, deadline - time.monotonic()), patient=patient)
+        return replace(report, complete=report.complete and ended)
 
 
 def configure(
@@ -67,6 +83,9 @@ def configure(
     logger_provider: Any = None,
     export_spans: bool = False,
     export_logs: bool = False,
+    durable: bool = True,
+    spool_dir: str | os.PathLike[str] | None = None,
+    fsync: bool = False,
     pseudonym_key: str | bytes | None = None,
     raw_user_ids: bool | None = None,
 ) -> Pipeline:
@@ -81,12 +100,17 @@ def configure(
     headers: sent with every export.
     tracer_provider, logger_provider: use these instead of the global ones.
     export_spans, export_logs: add an exporter also to a provider that is there already.
+    durable: OTLP goes through a spool on disk, from which it is delivered for as long as it takes: what was recorded survives
+        crashes of this process and outages of the collector. False: the SDK's own exporters, which keep it in memory.
+    spool_dir: the spool's directory; default: ``OTEL_LLM_FEEDBACK_SPOOL_DIR``, else one for this service in the user's state.
+    fsync: survive power loss too, at the price of a disk flush for each vote.
     pseudonym_key, raw_user_ids: see `Settings`.
 
-    Raises ConfigurationError.
+    Raises ConfigurationError, and SpoolError when the spool's directory cannot be used.
     """
     settings = Settings.from_os_environ(pseudonym_key=pseudonym_key, raw_user_ids=raw_user_ids)
-    exporters = partial(make_exporters, endpoint=endpoint, protocol=protocol, headers=headers)
+    spool = {"spool_dir": spool_dir, "service_name": service_name, "fsync": fsync} if durable else None
+    exporters = partial(make_exporters, endpoint=endpoint, protocol=protocol, headers=headers, spool=spool)
     found_traces = tracer_provider if tracer_provider is not None else trace.get_tracer_provider()
     found_logs = logger_provider if logger_provider is not None else otel_logs.get_logger_provider()
     no_traces = isinstance(found_traces, trace.ProxyTracerProvider)
@@ -107,7 +131,7 @@ def configure(
         traces: Any = TracerProvider(resource=resource) if no_traces else found_traces
         logs: Any = otel_logs.LoggerProvider(resource=resource) if no_logs else found_logs
         span_processors = [BatchSpanProcessor(NormalizingSpanExporter(each)) for each in span_exporters]
-        log_processors = [otel_logs.BatchLogRecordProcessor(each) for each in log_exporters]
+        log_processors = [processor for each in log_exporters for processor in _log_processors(each)]
     except ValueError as error:
         raise ConfigurationError("environment", "OTEL_*", f"the SDK cannot use it: {error}") from error
 
@@ -124,7 +148,14 @@ def configure(
     set_default_recorder(Recorder(settings, logs=LogEmitter(logs), span_events=SpanEventEmitter(traces)))
     # A provider shuts its processors down itself.
     owned = (*([traces] if no_traces else span_processors), *([logs] if no_logs else log_processors))
-    return Pipeline(traces, logs, owned)
+    couriers = [each.courier for each in (*span_exporters, *log_exporters) if hasattr(each, "courier")]
+    return Pipeline(traces, logs, owned, couriers[0] if couriers else None)
+
+
+def _log_processors(exporter: Any) -> list[Any]:
+    """Batches for the exporter; a spool gets feedback before that, in the thread that records it."""
+    batches = otel_logs.BatchLogRecordProcessor(exporter)
+    return [exporter.processor(), batches] if isinstance(exporter, SpoolLogExporter) else [batches]
 
 
 def _takes_logs(provider: Any, export: bool) -> bool:

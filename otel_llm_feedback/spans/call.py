@@ -93,15 +93,21 @@ def copy_of(span: ReadableSpan) -> dict[str, AttributeValue]:
     return copy() if copy is not None else dict(attributes or {})
 
 
-def capture(span: ReadableSpan, tags: Mapping[str, AttributeValue] | None = None) -> LLMCall | None:
+def capture(
+    span: ReadableSpan,
+    tags: Mapping[str, AttributeValue] | None = None,
+    attributes: dict[str, AttributeValue] | None = None,
+) -> LLMCall | None:
     """Capture a span, open or ended; None when it has no ids.
 
     tags: what the application said in `llm_context` around the span's start; stands in for attributes it does not have.
+    attributes: a copy of the span's, if there is one already.
     """
     context = span.get_span_context()
     if context is None:
         return None
-    attributes = copy_of(span)
+    if attributes is None:
+        attributes = copy_of(span)
     scope = span.instrumentation_scope
     added = missing_attributes(attributes, scope.name if scope is not None else "", span.name)
     if added:
@@ -121,7 +127,7 @@ def _from_attributes(span: ReadableSpan, context: SpanContext, attributes: dict[
             int(context.trace_flags),
             operation,
             operation in VOTABLE_OPERATIONS and span.name not in NOT_VOTABLE_SPANS,
-            *[_text(get(name)) for name in TEXT_NAMES],
+            *[None if value is None else _text(value) for value in map(get, TEXT_NAMES)],
             _count(get(names.INPUT_TOKENS)),
             _count(get(names.OUTPUT_TOKENS)),
             span.start_time or 0,

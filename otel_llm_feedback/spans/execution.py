@@ -33,68 +33,62 @@ _ends = count()
 
 
 class Note:
-    """One span that started here: open while it lives and records, then the captured call."""
+    """One span that started here: open while it lives and records, then the votable call that ended last."""
 
-    __slots__ = ("_ended", "_span", "before", "call", "outer", "root", "tags")
+    __slots__ = ("_span", "last", "outer", "root", "tags")
 
     def __init__(
         self,
         span: ReadableSpan,
         tags: Mapping[str, AttributeValue],
         outer: Note | None,
-        before: Ended | None,
-        forget: Callable[[weakref.ref[ReadableSpan]], None],
+        last: Ended | None,
+        forget: Callable[[object], object],
     ) -> None:
-        self._span = weakref.ref(span, forget)
-        self._ended = -1
+        self._span: weakref.ref[ReadableSpan] | None = weakref.ref(span, forget)
         self.tags = tags
         self.outer = outer
-        self.before = before
+        self.last = last
         self.root = span.parent is None
-        self.call: LLMCall | None = None
 
     def end(self, call: LLMCall | None) -> None:
         """The span ended, captured as ``call`` if it was an LLM span."""
-        self.call = call
-        self._ended = next(_ends)
+        self._span = None
+        if call is not None and call.votable:
+            self.last = Ended(next(_ends), self.root, call)
+
+    @property
+    def span(self) -> ReadableSpan | None:
+        """The span, while it is open."""
+        reference = self._span
+        return reference() if reference is not None else None
 
     def let_go(self) -> None:
         """Drop the closed notes further out, which overlapping spans leave behind; keep the last call among them."""
         note = self
         while (outer := note.outer) is not None:
             if outer.span is None:
-                note.before = max(filter(None, (note.before, outer.last)), default=None)
+                note.last = _later(note.last, outer.last)
                 note.outer = outer.outer
             else:
                 note = outer
 
-    @property
-    def span(self) -> ReadableSpan | None:
-        """The span, while it is open."""
-        return self._span() if self._ended < 0 else None
 
-    @property
-    def last(self) -> Ended | None:
-        """The votable call that ended last: this one, or one that came before it."""
-        if self.call is None or not self.call.votable:
-            return self.before
-        own = Ended(self._ended, self.root, self.call)
-        return max(own, self.before) if self.before is not None else own
+def _later(one: Ended | None, other: Ended | None) -> Ended | None:
+    return one if other is None or (one is not None and one > other) else other
 
 
-def begin(
-    span: ReadableSpan, tags: Mapping[str, AttributeValue], forget: Callable[[weakref.ref[ReadableSpan]], None]
-) -> Note:
+def begin(span: ReadableSpan, tags: Mapping[str, AttributeValue], forget: Callable[[object], object]) -> Note:
     """Note that ``span`` started in this execution context; ``forget`` is called if it disappears without an end."""
     outer = _innermost.get()
-    before = None
+    last = None
     # Closed notes are let go, all but the last call among them: the chain is never longer than the spans that are open.
     while outer is not None and outer.span is None:
-        before = max(filter(None, (before, outer.last)), default=None)
+        last = _later(last, outer.last)
         outer = outer.outer
     if outer is not None:
         outer.let_go()
-    note = Note(span, tags, outer, before, forget)
+    note = Note(span, tags, outer, last, forget)
     _innermost.set(note)
     return note
 

@@ -46,12 +46,12 @@ class NormalizingSpanExporter(SpanExporter):
         try:
             scope = span.instrumentation_scope
             scope_name = scope.name if scope is not None else ""
-            verdict = self._recogniser.verdict(scope_name)
-            if verdict is Verdict.NEVER or (
-                verdict is Verdict.ASK and not self._recogniser.is_llm(span.attributes or ())
-            ):
+            verdict = self._recogniser.verdicts[scope_name]
+            if verdict is Verdict.NEVER:
                 return span
             attributes = copy_of(span)
+            if verdict is Verdict.ASK and not self._recogniser.is_llm(attributes):
+                return span
             added = missing_attributes(attributes, scope_name, span.name)
             return _with_attributes(span, {**attributes, **added}) if added else span
         except Exception as error:  # noqa: BLE001 - the span itself must still be exported

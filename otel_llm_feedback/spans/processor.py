@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Mapping
+from functools import partial
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
@@ -15,7 +15,7 @@ from otel_llm_feedback.counters import DEFAULT_COUNTERS, Counters
 from otel_llm_feedback.identity import pseudonym
 from otel_llm_feedback.settings import Settings
 from otel_llm_feedback.spans import execution
-from otel_llm_feedback.spans.call import capture
+from otel_llm_feedback.spans.call import capture, copy_of
 from otel_llm_feedback.spans.context import USER_ID, tags_in
 from otel_llm_feedback.spans.execution import Note
 from otel_llm_feedback.spans.recognise import Recogniser, Verdict
@@ -50,16 +50,18 @@ class LLMSpanProcessor(SpanProcessor):
         self._settings = settings if settings is not None else Settings.from_os_environ()
         self._counters = counters
         self._recogniser = Recogniser()
+        self._verdicts = self._recogniser.verdicts
         self._open: dict[int, Note] = {}
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Called by the SDK, in the application's thread."""
         try:
-            verdict = self._verdict(span)
+            scope = span.instrumentation_scope
+            verdict = self._verdicts[scope.name if scope is not None else ""]
             if verdict is Verdict.NEVER:
                 return
             tags = tags_in(parent_context)
-            if verdict is Verdict.ALWAYS or self._recogniser.is_llm(span.attributes or ()):
+            if verdict is Verdict.ALWAYS or self._recogniser.is_llm(copy_of(span)):
                 self._begin(span, tags)
                 if tags:
                     self._tag(span, tags)
@@ -71,15 +73,20 @@ class LLMSpanProcessor(SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         """Called by the SDK, in the application's thread."""
         try:
-            verdict = self._verdict(span)
+            scope = span.instrumentation_scope
+            verdict = self._verdicts[scope.name if scope is not None else ""]
             if verdict is Verdict.NEVER:
                 return
             context = span.get_span_context()
-            note = self._open.pop(context.span_id, None) if context is not None and self._open else None
-            if verdict is Verdict.ALWAYS or self._recogniser.is_llm(span.attributes or ()):
-                self._capture(span, note)
-            elif note is not None:
-                note.end(None)
+            note = self._open.pop(context.span_id, None) if self._open and context is not None else None
+            attributes = copy_of(span)
+            call = None
+            if verdict is Verdict.ALWAYS or self._recogniser.is_llm(attributes):
+                call = capture(span, note.tags if note is not None else None, attributes)
+            if call is not None:
+                self._registry.put(call)
+            if note is not None:
+                note.end(call)
         except Exception as error:  # noqa: BLE001 - the SDK would pass it into the application
             swallow("LLMSpanProcessor.on_end", error)
 
@@ -90,25 +97,10 @@ class LLMSpanProcessor(SpanProcessor):
         """Nothing is buffered."""
         return True
 
-    def _verdict(self, span: ReadableSpan) -> Verdict:
-        scope = span.instrumentation_scope
-        return self._recogniser.verdict(scope.name) if scope is not None else Verdict.ASK
-
     def _begin(self, span: Span, tags: Mapping[str, AttributeValue]) -> None:
         span_id = span.get_span_context().span_id
-        open_spans = self._open
-
-        def forget(_: weakref.ref[ReadableSpan]) -> None:
-            open_spans.pop(span_id, None)
-
-        open_spans[span_id] = execution.begin(span, tags, forget)
-
-    def _capture(self, span: ReadableSpan, note: Note | None) -> None:
-        call = capture(span, note.tags if note is not None else None)
-        if call is not None:
-            self._registry.put(call)
-        if note is not None:
-            note.end(call)
+        # The partial holds the dict and not the processor; the reference that it is called with is pop's default.
+        self._open[span_id] = execution.begin(span, tags, partial(self._open.pop, span_id))
 
     def _tag(self, span: Span, tags: Mapping[str, AttributeValue]) -> None:
         present = span.attributes or {}

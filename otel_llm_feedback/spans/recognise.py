@@ -52,6 +52,16 @@ def has_llm_key(keys: Iterable[str]) -> bool:
     return any(key in KEYS or key.startswith(PREFIXES) for key in keys)
 
 
+class Verdicts(dict[str, Verdict]):
+    """`judge_scope`, remembered: a plain look-up for every scope but a new one."""
+
+    def __missing__(self, scope_name: str) -> Verdict:
+        if len(self) >= MAX_REMEMBERED:
+            self.clear()
+        verdict = self[scope_name] = judge_scope(scope_name)
+        return verdict
+
+
 class Recogniser:
     """Remembers what it decided: verdicts by scope name, and attribute names that belong to nobody's dialect.
 
@@ -59,17 +69,8 @@ class Recogniser:
     """
 
     def __init__(self) -> None:
-        self._verdicts: dict[str, Verdict] = {}
+        self.verdicts = Verdicts()
         self._foreign: set[str] = set()
-
-    def verdict(self, scope_name: str) -> Verdict:
-        """`judge_scope`, remembered."""
-        found = self._verdicts.get(scope_name)
-        if found is None:
-            if len(self._verdicts) >= MAX_REMEMBERED:
-                self._verdicts.clear()
-            found = self._verdicts[scope_name] = judge_scope(scope_name)
-        return found
 
     def is_llm(self, keys: Iterable[str]) -> bool:
         """`has_llm_key`, in one step for names that were all seen before."""

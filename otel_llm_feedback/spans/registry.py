@@ -61,8 +61,7 @@ class CallRegistry:
                 self._drop_from_indexes(known_before)
             self._by_span[call.span_id] = call
             for index, key in self._indexes(call):
-                known = index.get(key)
-                if call.votable or known is None or not known.votable:
+                if key is not None and (call.votable or key not in index or not index[key].votable):
                     index[key] = call
             self._trim()
 
@@ -95,15 +94,13 @@ class CallRegistry:
             for index in (self._by_span, self._by_trace, self._by_conversation, self._by_response, self._by_message):
                 index.clear()
 
-    def _indexes(self, call: LLMCall) -> list[tuple[dict[str, LLMCall], str]]:
-        found = [(self._by_trace, call.trace_id)]
-        if call.conversation_id is not None:
-            found.append((self._by_conversation, call.conversation_id))
-        if call.response_id is not None:
-            found.append((self._by_response, call.response_id))
-        if call.message_id is not None:
-            found.append((self._by_message, call.message_id))
-        return found
+    def _indexes(self, call: LLMCall) -> tuple[tuple[dict[str, LLMCall], str | None], ...]:
+        return (
+            (self._by_trace, call.trace_id),
+            (self._by_conversation, call.conversation_id),
+            (self._by_response, call.response_id),
+            (self._by_message, call.message_id),
+        )
 
     def _fresh(self, index: dict[str, LLMCall], key: str) -> LLMCall | None:
         call = index.get(key)
@@ -125,7 +122,7 @@ class CallRegistry:
 
     def _drop_from_indexes(self, call: LLMCall) -> None:
         for index, key in self._indexes(call):
-            if index.get(key) is call:
+            if key is not None and index.get(key) is call:
                 del index[key]
 
     def _reset_lock(self) -> None:

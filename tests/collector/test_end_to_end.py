@@ -45,16 +45,23 @@ def openai_server() -> Iterator[OpenAIServer]:
 
 
 @pytest.fixture(scope="module")
-def ids(collector: Collector, openai_server: OpenAIServer, instrumentation: str, protocol: str) -> Ids:
+def ids(
+    collector: Collector,
+    openai_server: OpenAIServer,
+    instrumentation: str,
+    protocol: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Ids:
     """What the application handed out; the votes on it are recorded when this returns."""
     endpoint = collector.grpc_endpoint if protocol == "grpc" else collector.http_endpoint
-    printed = run("chat", instrumentation, endpoint, protocol, openai_server.base_url)
-    run("vote", endpoint, protocol, stdin=printed)
+    spool = str(tmp_path_factory.mktemp("spool"))
+    printed = run(spool, "chat", instrumentation, endpoint, protocol, openai_server.base_url)
+    run(spool, "vote", endpoint, protocol, stdin=printed)
     found: Ids = json.loads(printed)
     return found
 
 
-def run(app: str, *arguments: str, stdin: str = "") -> str:
+def run(spool: str, app: str, *arguments: str, stdin: str = "") -> str:
     done = subprocess.run(
         [sys.executable, "-m", f"tests.collector.apps.{app}", *arguments],
         input=stdin,
@@ -62,7 +69,7 @@ def run(app: str, *arguments: str, stdin: str = "") -> str:
         text=True,
         timeout=120,
         check=False,
-        env=os.environ | {"TRACELOOP_TRACE_CONTENT": "false"},
+        env=os.environ | {"TRACELOOP_TRACE_CONTENT": "false", "OTEL_LLM_FEEDBACK_SPOOL_DIR": spool},
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

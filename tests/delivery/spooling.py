@@ -34,7 +34,7 @@ def put(spool: Spool, *names: str, signal: Signal = Signal.LOGS, precious: bool 
 
 def drain(spool: Spool, signal: Signal = Signal.LOGS) -> list[str]:
     """Deliver everything, the files of dead processes included."""
-    found = []
+    found: list[str] = []
     while True:
         spool.claim_orphans()
         batch = spool.batch(signal, 1 << 20, 100)

@@ -7,7 +7,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -196,7 +196,7 @@ def test_damage_is_noticed_by_whoever_comes_first(tmp_path: Path, who: str) -> N
     ids = spool.batch(Signal.LOGS, 1 << 20, 10).ids
     damage_live(spool, tmp_path)
     reopened(spool)
-    {
+    actions: dict[str, Callable[[], object]] = {
         "put": lambda: put(spool, "new"),
         "batch": lambda: spool.batch(Signal.LOGS, 1000, 1000),
         "delivered": lambda: spool.delivered(ids),
@@ -204,7 +204,8 @@ def test_damage_is_noticed_by_whoever_comes_first(tmp_path: Path, who: str) -> N
         "maintain": spool.maintain,
         "stats": spool.stats,
         "dead_letters": spool.dead_letters,
-    }[who]()
+    }
+    actions[who]()
 
     put(spool, "newest")
     found = drain(spool)
@@ -326,8 +327,7 @@ def test_a_disk_without_any_room_is_told_at_set_up(small_disk: Path) -> None:
 
 
 def test_a_read_only_disk_is_told_at_set_up(small_disk: Path) -> None:
-    put(open := open_spool(small_disk / "spool"), "a")
-    open.close()
+    leave(small_disk / "spool", "a")
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     with pytest.raises(SpoolUnavailable, match="Read-only file system"):
         open_spool(small_disk / "spool")
