@@ -1,10 +1,10 @@
-"""usage: python -m benchmarks [PART OF A NAME]"""
+"""Measure everything, or what has a word in its name: ``python -m benchmarks [WORD]``."""
 
 from __future__ import annotations
 
 import sys
 
-from benchmarks import main_job
+from benchmarks import delivery, main_job
 from benchmarks.ratios import compare
 
 
@@ -13,6 +13,8 @@ def main(argv: list[str]) -> None:
     for comparison in main_job.comparisons():
         if wanted in comparison.name:
             print(compare(comparison), flush=True)
+    if wanted in "durable delivery drain memory latency":
+        delivery.run(lambda line: print(line, flush=True))
 
 
 if __name__ == "__main__":

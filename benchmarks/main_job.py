@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from opentelemetry._logs import SeverityNumber
 from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExporter, LogRecordExportResult
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
 from benchmarks.ratios import Comparison
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk._logs import ReadableLogRecord
 
-TEN = {
+Attributes = dict[str, str | bool | int | float]
+
+TEN: Attributes = {
     "http.request.method": "POST",
     "http.response.status_code": 200,
     "http.route": "/chat",
@@ -34,7 +37,7 @@ TEN = {
     "user_agent.original": "bench",
     "client.address": "127.0.0.1",
 }
-LLM_TEN = {
+LLM_TEN: Attributes = {
     "gen_ai.operation.name": "chat",
     "gen_ai.provider.name": "openai",
     "gen_ai.request.model": "gpt-4o-mini",
@@ -46,7 +49,7 @@ LLM_TEN = {
     "gen_ai.usage.output_tokens": 3,
     "server.address": "127.0.0.1",
 }
-OPENINFERENCE_TEN = {
+OPENINFERENCE_TEN: Attributes = {
     "openinference.span.kind": "LLM",
     "llm.system": "openai",
     "llm.model_name": "gpt-4o-mini-2024-07-18",
@@ -65,6 +68,19 @@ SCOPES = (
     ("opentelemetry.instrumentation.genai.openai", LLM_TEN, "LLM span", 1.3),
     ("openinference.instrumentation.openai", OPENINFERENCE_TEN, "LLM span of another dialect", None),
 )
+VOTE: Attributes = {
+    "llm_feedback.metadata.page": "chat",
+    "llm_feedback.trace.sampled": True,
+    "gen_ai.evaluation.explanation": "short and right",
+    "gen_ai.evaluation.score.label": "pass",
+    "gen_ai.evaluation.score.value": 1.0,
+    "llm_feedback.kind": "explicit",
+    "llm_feedback.target.type": "span",
+    "llm_feedback.operation": "create",
+    "llm_feedback.revision": 1763683200000000,
+    "llm_feedback.id": "33057606-36ed-44b0-87f3-dcadd612dc4c",
+    "gen_ai.evaluation.name": "user_feedback",
+}
 PAST = SpanContext(0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331, is_remote=True, trace_flags=TraceFlags(1))
 
 
@@ -91,14 +107,92 @@ def comparisons() -> Iterator[Comparison]:
         plain, ours = TracerProvider(), TracerProvider()
         ours.add_span_processor(LLMSpanProcessor(CallRegistry(), Settings()))
         yield Comparison(
-            f"span with 10 attributes: {what}", one_span(plain, scope, attributes), one_span(ours, scope, attributes), aim
+            f"span with 10 attributes: {what}",
+            one_span(plain, scope, attributes),
+            one_span(ours, scope, attributes),
+            aim,
         )
     yield feedback()
     for scope, attributes, what, _ in SCOPES:
         yield export(scope, attributes, what)
 
 
-def one_span(provider: TracerProvider, scope: str, attributes: dict[str, str | int | float]) -> Callable[[], None]:
+def one_span(provider: TracerProvider, scope: str, attributes: Attributes) -> Callable[[], None]:
+    tracer = provider.get_tracer(scope)
+
+    def run() -> None:
+        span = tracer.start_span("POST /chat")
+        for name, value in attributes.items():
+            span.set_attribute(name, value)
+        span.end()
+
+    return run
+
+
+def feedback() -> Comparison:
+    """A vote against the bare emit of the very same record: attributes, context and all."""
+    provider = LoggerProvider()
+    provider.add_log_record_processor(BatchLogRecordProcessor(NoLogExporter()))
+    recorder = Recorder(Settings(), CallRegistry(), logs=LogEmitter(provider))
+    return Comparison("record_feedback against a bare Logger.emit", bare_emit(provider), vote(recorder), 2.0)
+
+
+def vote(recorder: Recorder) -> Callable[[], object]:
+    target = Target.of(PAST)
+    return lambda: record_feedback(
+        target, True, comment="short and right", metadata={"page": "chat"}, recorder=recorder
+    )
+
+
+def bare_emit(provider: LoggerProvider) -> Callable[[], object]:
+    logger = provider.get_logger("bench")
+
+    def emit() -> None:
+        logger.emit(
+            timestamp=1763683200000000000,
+            observed_timestamp=1763683200000000000,
+            context=set_span_in_context(NonRecordingSpan(PAST), Context()),
+            severity_number=SeverityNumber.INFO,
+            severity_text="INFO",
+            body="user feedback",
+            attributes=VOTE,
+            event_name="gen_ai.evaluation.result",
+        )
+
+    return emit
+
+
+def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+    return SpanExportResult.SUCCESS
+
+
+class NoLogExporter(LogRecordExporter):
+    def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
+        return LogRecordExportResult.SUCCESS
+
+    def shutdown(self) -> None: ...
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        return True
+
+
+def comparisons() -> Iterator[Comparison]:
+    """Every comparison of this module."""
+    for scope, attributes, what, aim in SCOPES:
+        plain, ours = TracerProvider(), TracerProvider()
+        ours.add_span_processor(LLMSpanProcessor(CallRegistry(), Settings()))
+        yield Comparison(
+            f"span with 10 attributes: {what}",
+            one_span(plain, scope, attributes),
+            one_span(ours, scope, attributes),
+            aim,
+        )
+    yield feedback()
+    for scope, attributes, what, _ in SCOPES:
+        yield export(scope, attributes, what)
+
+
+def one_span(provider: TracerProvider, scope: str, attributes: Attributes) -> Callable[[], None]:
     tracer = provider.get_tracer(scope)
 
     def run() -> None:
@@ -149,7 +243,7 @@ def feedback() -> Comparison:
     return Comparison("record_feedback against a bare Logger.emit", bare, ours, 2.0)
 
 
-def export(scope: str, attributes: dict[str, str | int | float], what: str) -> Comparison:
+def export(scope: str, attributes: Attributes, what: str) -> Comparison:
     """A batch of 64 spans through the exporter, wrapped and not."""
     finished: list[ReadableSpan] = []
 
@@ -157,9 +251,6 @@ def export(scope: str, attributes: dict[str, str | int | float], what: str) -> C
         def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
             finished.extend(spans)
             return SpanExportResult.SUCCESS
-
-    from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
-    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(Keep()))
@@ -174,5 +265,7 @@ def export(scope: str, attributes: dict[str, str | int | float], what: str) -> C
 
     plain, wrapped = Encoding(), NormalizingSpanExporter(Encoding())
     return Comparison(
-        f"export and encode 64 spans, normalised: {what}", lambda: plain.export(finished), lambda: wrapped.export(finished)
+        f"export and encode 64 spans, normalised: {what}",
+        lambda: plain.export(finished),
+        lambda: wrapped.export(finished),
     )

@@ -35,7 +35,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
             {"current"},
             {"feedback"},
             {"delivery", "receiver"},
-            {"setup"},
+            {"setup", "cli"},
+            {"__main__"},
         ),
     )
 )
@@ -44,6 +45,7 @@ FLOOR = frozenset({"version", "errors", "attributes", "counters", "boundary"})
 LIMITS: dict[str, frozenset[str]] = {
     "receiver": FLOOR,
     "delivery": FLOOR | {"settings", "slip", LOGS},
+    "cli": FLOOR | {"delivery"},
 }
 # The order inside a room, where it is more than "no cycles": each may import those before it.
 SPANS = (

@@ -47,9 +47,13 @@ def open_reader(directory: Path) -> SpoolReader:
     try:
         found = os.stat(path)
     except FileNotFoundError:
-        raise SpoolUnavailable(path, "does not exist", "name a spool with --dir, or its service with --service") from None
+        raise SpoolUnavailable(
+            path, "does not exist", "name a spool with --dir, or its service with --service"
+        ) from None
     except OSError as error:
-        raise SpoolUnavailable(path, error.strerror or str(error), "name a directory that this user can read") from error
+        raise SpoolUnavailable(
+            path, error.strerror or str(error), "name a directory that this user can read"
+        ) from error
     if not stat.S_ISDIR(found.st_mode):
         raise SpoolUnavailable(path, "is not a directory", "name the directory of a spool with --dir")
     if found.st_uid != os.geteuid():

@@ -114,8 +114,10 @@ class Claim:
 
     def release(self) -> None:
         """Let others claim the file; it must have been closed."""
-        if _held.pop(self._key, None) is not None:
-            os.close(self._lock)
+        lock, self._lock = self._lock, -1
+        if lock >= 0:
+            os.close(lock)  # before another thread may take it, whose lock this would drop
+            del _held[self._key]
 
     def discard(self) -> None:
         """Remove the file, which must have been closed, and release it."""
@@ -178,8 +180,7 @@ def disown(claim: Claim, *, opened: bool) -> None:
     """
     if opened:
         _disowned.add(claim._key[1:])
-    if _held.pop(claim._key, None) is not None:
-        os.close(claim._lock)
+    claim.release()
 
 
 def forget_set_aside(directory: str, before: float) -> None:
@@ -193,23 +194,25 @@ def forget_set_aside(directory: str, before: float) -> None:
 
 def _try_new_claim(directory: str, name: str) -> Claim | None:
     lock_path = os.path.join(directory, name + _LOCK)
-    lock = os.open(lock_path, _NEW, 0o600)
+    key = _key(directory, name)
+    _held[key] = name  # first: a thread that looks for orphans would not be kept off by the lock
+    lock = -1
     try:
+        lock = os.open(lock_path, _NEW, 0o600)
         fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if not _same_file(lock, lock_path):
             raise BlockingIOError
         # SQLite would make the file with the mode that the umask leaves, and would follow a symlink.
         os.close(os.open(spool_path(directory, name), _NEW, 0o600))
-        key = _key(directory, name)
-    except BlockingIOError:  # someone who looks for orphans took it for a stale lock, before we had locked it
-        os.close(lock)
-        return None
-    except OSError:
-        os.close(lock)
-        with contextlib.suppress(OSError):
-            os.unlink(lock_path)
+    except OSError as error:
+        if lock >= 0:
+            with contextlib.suppress(OSError):
+                os.unlink(lock_path)
+            os.close(lock)
+        del _held[key]
+        if isinstance(error, BlockingIOError):  # another process that looks for orphans took it for a stale lock
+            return None
         raise
-    _held[key] = lock
     return Claim(directory, name, lock, key)
 
 

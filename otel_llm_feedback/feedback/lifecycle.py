@@ -1,4 +1,4 @@
-"""Feedback records as they come back from the wire or from a store: what `resolve` reads.
+r"""Feedback records as they come back from the wire or from a store: what `resolve` reads.
 
 A record is one revision of one feedback. Only names of the wire contract are kept, and of those only values that it has:
 text (empty counts as absent), booleans, 64-bit integers, finite doubles, and arrays of these. What a collector added on
@@ -7,7 +7,7 @@ the way, and anything nested, is left out, so that it changes neither the state 
 **Text of a value** (`as_text`). As the collector's Go data model writes a value into a column of text
 (``pcommon.Value.AsString``; the ClickHouse exporter stores every attribute so): text as it is; ``true`` and ``false``;
 integers in decimal; doubles with the fewest digits that read back the same, without exponent from 1e-6 up to below 1e21
-(``1``, ``0.5``, ``1e-7``, ``1e+21``); arrays as JSON without spaces, doubles in them as above, only ``"``, ``\\``, control
+(``1``, ``0.5``, ``1e-7``, ``1e+21``); arrays as JSON without spaces, doubles in them as above, only ``"``, ``\``, control
 characters, U+2028 and U+2029 escaped.
 
 **Digest**. Lower-case hex of SHA-256 over these texts in UTF-8, each preceded by its length in bytes, in decimal, and a
@@ -30,7 +30,18 @@ from typing import Final, Literal, Protocol, TypeAlias, cast
 
 from otel_llm_feedback import attributes as names
 
-__all__ = ["Entry", "Erasure", "LogLike", "Operation", "Record", "Unusable", "Value", "as_text", "read_log", "read_mapping"]
+__all__ = [
+    "Entry",
+    "Erasure",
+    "LogLike",
+    "Operation",
+    "Record",
+    "Unusable",
+    "Value",
+    "as_text",
+    "read_log",
+    "read_mapping",
+]
 
 Primitive: TypeAlias = str | bool | int | float
 Value: TypeAlias = Primitive | tuple[Primitive, ...]
@@ -154,7 +165,8 @@ def _read(
     event_name: object, times: tuple[object, object], place: tuple[object, object], attributes: Mapping[str, object]
 ) -> Entry:
     observed = _integer(times[1]) or 0
-    time = _integer(times[0]) or observed  # the logs data model: "use Timestamp if it is present, otherwise ObservedTimestamp"
+    # Logs data model, ObservedTimestamp: "Use Timestamp if it is present, otherwise use ObservedTimestamp."
+    time = _integer(times[0]) or observed
     if event_name == names.ERASURE_EVENT:
         return _erasure(attributes, time)
     if event_name != names.EVALUATION_EVENT:

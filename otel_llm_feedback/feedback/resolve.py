@@ -171,7 +171,7 @@ def resolve(entries: Iterable[Entry]) -> Resolution:
 
 def _either(one: Record, other: Record) -> Record:
     """Of two with one digest always the same: they may differ in when they were observed, and in 1 for 1.0."""
-    return one if one == other else min(one, other, key=lambda record: (record.observed, _types(record)))
+    return one if one is other else min(one, other, key=lambda record: (record.observed, _types(record)))
 
 
 def _types(record: Record) -> str:
@@ -233,11 +233,13 @@ def _agree(one: tuple[str, str], other: tuple[str, str]) -> bool:
 
 
 def _target(history: Sequence[Record]) -> dict[str, Value]:
-    oldest = next((each for each in history if names.TARGET_TYPE in each.attributes), None)
+    oldest = next((each for each in history if _identity(each)), None)
     if oldest is None:
         return {}
     own = NAMED_BY.get(oldest.text(names.TARGET_TYPE), "")
-    return {name: oldest.attributes[name] for name in (names.TARGET_TYPE, own, *TARGET_NAMES) if name in oldest.attributes}
+    return {
+        name: oldest.attributes[name] for name in (names.TARGET_TYPE, own, *TARGET_NAMES) if name in oldest.attributes
+    }
 
 
 def _fields(history: Sequence[Record]) -> dict[str, Value]:

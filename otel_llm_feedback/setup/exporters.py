@@ -72,6 +72,7 @@ def make_exporters(
     variable = f"OTEL_{signal.upper()}_EXPORTER"
     wanted = "otlp" if endpoint is not None else os.environ.get(variable) or "otlp"
     chosen = [name.strip() for name in wanted.split(",") if name.strip().lower() not in ("", "none")]
+    headers = None if headers is None else _lower_names(headers)
     made: list[Any] = []
     try:
         for name in chosen:

@@ -6,7 +6,8 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -22,7 +23,7 @@ from otel_llm_feedback.boundary import swallow
 from otel_llm_feedback.counters import DEFAULT_COUNTERS
 from otel_llm_feedback.delivery.courier import Courier, FlushReport
 from otel_llm_feedback.delivery.exporters import SpoolLogExporter
-from otel_llm_feedback.errors import ConfigurationError
+from otel_llm_feedback.errors import ConfigurationError, FeedbackError
 from otel_llm_feedback.feedback.emit import LogEmitter, SpanEventEmitter
 from otel_llm_feedback.feedback.record import Recorder, set_default_recorder
 from otel_llm_feedback.settings import Settings
@@ -124,16 +125,18 @@ def configure(
             "logger_provider", found_logs, "use an SDK LoggerProvider, to which processors can be added"
         )
     # Everything that can be refused is made before anything is changed.
-    span_exporters = exporters("traces") if no_traces or (export_spans and found_traces not in _exporting) else []
-    log_exporters = exporters("logs") if no_logs or (export_logs and found_logs not in _exporting) else []
     resource = _resource(service_name, found_logs if no_traces else found_traces)
-    try:
+    with ExitStack() as undo:
+        undo.enter_context(_refusing())
+        span_exporters = exporters("traces") if no_traces or (export_spans and found_traces not in _exporting) else []
+        undo.callback(_shut_down, span_exporters)
+        log_exporters = exporters("logs") if no_logs or (export_logs and found_logs not in _exporting) else []
+        undo.callback(_shut_down, log_exporters)
         traces: Any = TracerProvider(resource=resource) if no_traces else found_traces
         logs: Any = otel_logs.LoggerProvider(resource=resource) if no_logs else found_logs
         span_processors = [BatchSpanProcessor(NormalizingSpanExporter(each)) for each in span_exporters]
         log_processors = [processor for each in log_exporters for processor in _log_processors(each)]
-    except ValueError as error:
-        raise ConfigurationError("environment", "OTEL_*", f"the SDK cannot use it: {error}") from error
+        undo.pop_all()
 
     attach(traces, settings)
     for span_processor in span_processors:
@@ -150,6 +153,21 @@ def configure(
     owned = (*([traces] if no_traces else span_processors), *([logs] if no_logs else log_processors))
     couriers = [each.courier for each in (*span_exporters, *log_exporters) if hasattr(each, "courier")]
     return Pipeline(traces, logs, owned, couriers[0] if couriers else None)
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    try:
+        yield
+    except FeedbackError:
+        raise
+    except ValueError as error:
+        raise ConfigurationError("environment", "OTEL_*", f"the SDK cannot use it: {error}") from error
+
+
+def _shut_down(exporters: list[Any]) -> None:
+    for exporter in exporters:
+        exporter.shutdown()
 
 
 def _log_processors(exporter: Any) -> list[Any]:

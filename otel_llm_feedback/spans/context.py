@@ -23,6 +23,7 @@ USER_ID = "user_id"
 """The one tag whose attribute depends on settings: it stays under this name until a span is tagged."""
 
 MAX_LENGTH = 1024
+MAX_NAME = 255
 
 ALIASES = {
     "agent_id": names.AGENT_ID,
@@ -115,7 +116,7 @@ def llm_context(
     tags: dict[str, AttributeValue] = {
         ALIASES[name]: _text(name, value) for name, value in known.items() if value is not None
     }
-    tags |= {ALIASES.get(name, name): _any(name, value) for name, value in more.items() if value is not None}
+    tags |= {ALIASES.get(name, name): _any(_name(name), value) for name, value in more.items() if value is not None}
     return Tagging(tags)
 
 
@@ -123,6 +124,12 @@ def tags_in(context: Context | None) -> Mapping[str, AttributeValue]:
     """The tags that hold in ``context`` (None: the current one), by attribute name."""
     tags = otel_context.get_value(_KEY, context)
     return tags if isinstance(tags, dict) else {}
+
+
+def _name(name: str) -> str:
+    if not 0 < len(name) <= MAX_NAME:
+        raise InvalidField("name", name, f"name an attribute with 1 to {MAX_NAME} characters")
+    return name
 
 
 def _text(name: str, value: object) -> str:

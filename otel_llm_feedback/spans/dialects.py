@@ -79,6 +79,9 @@ RENAMES = (
     Rename("llm.request.model_name", names.REQUEST_MODEL),
     Rename("llm.response.model_name", names.RESPONSE_MODEL),
     Rename("embedding.model_name", names.REQUEST_MODEL),
+    # Instrumentations write the model that answered there; it stands in for the requested one where nothing names that.
+    Rename("llm.model_name", names.RESPONSE_MODEL),
+    Rename("llm.model_name", names.REQUEST_MODEL),
     Rename("llm.token_count.prompt", names.INPUT_TOKENS, "int"),
     Rename("llm.token_count.completion", names.OUTPUT_TOKENS, "int"),
     Rename("llm.token_count.prompt_details.cache_read", "gen_ai.usage.cache_read.input_tokens", "int"),

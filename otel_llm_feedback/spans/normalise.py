@@ -35,7 +35,6 @@ def missing_attributes(attributes: Attributes, scope: str, span_name: str) -> Ad
         _rename(added, attributes, attributes, dialects.SCOPED_RENAMES.get(scope, ()))
         _add_openinference(added, attributes)
         _rename(added, attributes, attributes, dialects.RENAMES)
-        _add_openinference_model(added, attributes)
         _add_traceloop_entity(added, attributes)
     return added
 
@@ -78,14 +77,6 @@ def _add_openinference(added: Additions, attributes: Attributes) -> None:
     for source in ("llm.invocation_parameters", "embedding.invocation_parameters"):
         if source in attributes:
             _rename(added, attributes, _json_object(attributes[source]), dialects.INVOCATION_PARAMETERS)
-
-
-def _add_openinference_model(added: Additions, attributes: Attributes) -> None:
-    if "llm.model_name" in attributes:
-        # Instrumentations write the model that answered there; when the request's is known, that is what it is.
-        is_response = names.REQUEST_MODEL in added or names.REQUEST_MODEL in attributes
-        target = names.RESPONSE_MODEL if is_response else names.REQUEST_MODEL
-        _rename(added, attributes, attributes, (Rename("llm.model_name", target),))
 
 
 def _openinference_provider(attributes: Attributes) -> str | None:
@@ -177,6 +168,6 @@ CONVERTERS: dict[str, Callable[[object], AttributeValue | None]] = {
 SOURCES = frozenset(
     [rule.source for rules in (dialects.RENAMES, *dialects.SCOPED_RENAMES.values()) for rule in rules]
     + list(dialects.OPERATIONS)
-    + ["llm.system", "llm.provider", "llm.model_name", "llm.invocation_parameters", "embedding.invocation_parameters"]
+    + ["llm.system", "llm.provider", "llm.invocation_parameters", "embedding.invocation_parameters"]
 )
 """A span with none of these speaks the current conventions already: the common case, decided in one step."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -183,6 +184,32 @@ def test_a_child_lets_go_of_its_parents_claims(claim: Claim, tmp_path: Path) -> 
     assert again is not None
     disown(again, opened=True)
     assert try_claim(str(tmp_path), claim.name) is None
+
+
+def test_threads_that_look_for_orphans_never_share_one(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    directory = str(tmp_path)
+    owners: dict[str, int] = {}
+    shared: list[str] = []
+
+    def claim_and_release() -> None:
+        for _ in range(50):
+            claims = [new_claim(directory), *(try_claim(directory, name) for name in spool_names(directory))]
+            mine = [claim for claim in claims if claim is not None]
+            me = threading.get_ident()
+            shared.extend(claim.name for claim in mine if owners.setdefault(claim.name, me) != me)
+            for claim in mine:
+                owners.pop(claim.name, None)
+                claim.discard()
+
+    threads = [threading.Thread(target=claim_and_release) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert shared == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_directory_that_is_gone_cannot_be_listed(tmp_path: Path) -> None:

@@ -352,3 +352,62 @@ def test_a_file_that_another_process_keeps_locked_is_told(tmp_path: Path) -> Non
     put(spool, "c")
     assert drain(spool) == ["a", "c"]
     spool.close()
+
+
+@contextlib.contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Nobody else can even read the file."""
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode=EXCLUSIVE")
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("UPDATE logs SET at = at")
+        yield
+
+
+def test_an_orphan_that_cannot_be_opened_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = leave(tmp_path, "a")
+    counters = Counters()
+    with locked(file):
+        spool = open_spool(tmp_path, counters=counters)
+        put(spool, "b")
+        assert drain(spool) == ["b"]
+    assert counters.total("ignored", "unreadable_file") >= 1
+    assert "database is locked" in caplog.text
+    assert drain(spool) == ["a"]
+    spool.close()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_one_file_that_cannot_be_read_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        put(stack.enter_context(contextlib.closing(open_spool(tmp_path))), "orphan")
+        (file,) = tmp_path.glob("*.spool")
+        spool = open_spool(tmp_path)
+    spool.claim_orphans()
+    put(spool, "own")
+    reopened(spool)
+    with locked(file):
+        batch = spool.batch(Signal.LOGS, 100, 10)
+        assert batch.payloads == (b"own",)
+        spool.delivered(batch.ids)
+        with pytest.raises(SpoolUnavailable, match="database is locked"):
+            spool.batch(Signal.LOGS, 100, 10)
+    assert drain(spool) == ["orphan"]
+    spool.close()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_file_removed_while_it_was_closed_is_counted_as_lost(tmp_path: Path) -> None:
+    counters = Counters()
+    spool = open_spool(tmp_path / "spool", counters=counters)
+    put(spool, "a", "b")
+    reopened(spool)
+    shutil.rmtree(tmp_path / "spool")
+
+    with pytest.raises(SpoolUnavailable):
+        spool.batch(Signal.LOGS, 100, 10)
+
+    assert counters.total("lost", "file_removed") == 2
+    put(spool, "c")
+    assert drain(spool) == ["c"]
+    spool.close()

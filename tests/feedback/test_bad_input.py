@@ -292,7 +292,7 @@ class Unlikable:
         raise OSError("hostile")
 
     @property
-    def __class__(self) -> Any:  # type: ignore[override]  # what proxies do
+    def __class__(self) -> Any:  # type: ignore[misc]  # what proxies do
         raise OSError("hostile")
 
 

@@ -14,7 +14,9 @@ NOWHERE = Place(None, None, None, None)
 
 
 def said(settings: Settings | None = None, **arguments: Any) -> Statement:
-    nothing = dict.fromkeys(("value", "label", "comment", "metadata", "at", "feedback_id", "user_id", "session_id"))
+    nothing: dict[str, Any] = dict.fromkeys(
+        ("value", "label", "comment", "metadata", "at", "feedback_id", "user_id", "session_id")
+    )
     return state(settings or Settings(), **{**nothing, "name": "n", **arguments})
 
 

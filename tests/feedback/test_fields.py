@@ -350,7 +350,7 @@ class TestMetadata:
                 | st.booleans()
                 | st.integers(-(2**63), 2**63 - 1)
                 | st.floats(allow_nan=False, allow_infinity=False)
-                | st.text(st.characters(exclude_categories=("Cs",)), max_size=20),
+                | st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
                 lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
                 max_leaves=5,
             ),

@@ -17,7 +17,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, ParentBased, Sampler, SamplingResult
 
 from otel_llm_feedback import LLMCall, Receipt, Settings, Target, __version__, llm_context
-from otel_llm_feedback.feedback import record as record_module
+from otel_llm_feedback.counters import DEFAULT_COUNTERS
 from otel_llm_feedback.feedback.record import Recorder, default_recorder, record_feedback, set_default_recorder
 from otel_llm_feedback.identity import pseudonym
 from tests.feedback.world import CHAT, DIMENSIONS, LEAST, NOW, PASS, SAMPLED, SPAN, TRACE, UNSAMPLED, World
@@ -453,5 +453,5 @@ def test_a_recorder_can_be_set_for_the_process(world: World) -> None:
 def test_a_recorder_has_the_shared_registry_and_counters_unless_given_others() -> None:
     one, other = Recorder(Settings()), Recorder(Settings())
     assert one.registry is other.registry
-    assert one.counters is other.counters is record_module.DEFAULT_COUNTERS
+    assert one.counters is other.counters is DEFAULT_COUNTERS
     assert one.new_id() != one.new_id()

@@ -36,7 +36,7 @@ SPAN = "051581bf3cb55c13"
 SAMPLED = SpanContext(int(TRACE, 16), int(SPAN, 16), is_remote=True, trace_flags=TraceFlags(1))
 UNSAMPLED = SpanContext(int(TRACE, 16), int(SPAN, 16), is_remote=True, trace_flags=TraceFlags(0))
 
-CHAT = {
+CHAT: dict[str, str | int] = {
     "gen_ai.operation.name": "chat",
     "gen_ai.provider.name": "openai",
     "gen_ai.request.model": "gpt-4o-mini",
@@ -80,7 +80,7 @@ class World:
         self.counters = Counters()
         self.registry = CallRegistry(counters=self.counters)
         resource = Resource({"service.name": "test"})
-        self._spans, self._logs = InMemorySpanExporter(), InMemoryLogRecordExporter()
+        self._spans, self._logs = InMemorySpanExporter(), InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]
         self.tracer_provider = TracerProvider(
             resource=resource, sampler=sampler, id_generator=CountingIds(), shutdown_on_exit=False
         )

@@ -23,8 +23,8 @@ class Ended(NamedTuple):
 
 
 def run(app: str, *arguments: str, environ: Mapping[str, str], instrumented: bool = False) -> Ended:
-    """``environ`` comes on top of this process's, of which nothing about OpenTelemetry is passed on."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    """``environ`` comes on top of this process's, of which nothing about OpenTelemetry but the spool is passed on."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_") or "SPOOL" in name}
     python = [str(INSTRUMENT), sys.executable] if instrumented else [sys.executable]
     done = subprocess.run(
         [*python, "-m", f"tests.setup.apps.{app}", *arguments],

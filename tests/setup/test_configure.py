@@ -9,7 +9,7 @@ import weakref
 from concurrent import futures
 from typing import TYPE_CHECKING, Any
 
-import grpc
+import grpc  # type: ignore[import-untyped]  # grpcio has no py.typed
 import pytest
 from opentelemetry import trace
 from opentelemetry._logs import NoOpLoggerProvider, get_logger_provider
@@ -17,8 +17,9 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_serv
 from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
-from otel_llm_feedback import ConfigurationError, Pipeline, boundary, configure, record_feedback
+from otel_llm_feedback import ConfigurationError, Pipeline, Target, boundary, configure, record_feedback
 from otel_llm_feedback.counters import DEFAULT_COUNTERS
+from otel_llm_feedback.delivery.shared import running
 from otel_llm_feedback.feedback import record
 from otel_llm_feedback.feedback.record import default_recorder
 from otel_llm_feedback.spans.registry import default_registry
@@ -36,9 +37,9 @@ def hand_made(keywords: dict[str, Any], before: str = "", **environ: str) -> Any
     return run("hand_made", json.dumps(keywords), before, environ=environ).answer
 
 
-def the_vote_is_joined(sink: MemorySink, answer: Any, service: str) -> None:
+def the_vote_is_joined(sink: MemorySink, answer: Any, service: str, status: str = "spooled") -> None:
     """One vote, and each of two spans, arrived once; the vote on the LLM span, which is normalised."""
-    assert (answer["status"], answer["flushed"], answer["shut_down"]) == ("emitted", True, True)
+    assert (answer["status"], answer["flushed"], answer["shut_down"]) == (status, True, True)
     assert sink.wait_for(lambda: bool(sink.logs) and len(sink.spans) >= 2, 20)
     assert sorted(span.name for span in sink.spans) == ["POST /chat", "chat"]
     [vote] = sink.logs
@@ -53,17 +54,20 @@ class TestAlone:
     """With nothing set up, it creates both providers, with exporters."""
 
     @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
-    def test_endpoint_and_protocol_as_arguments(self, receiver: Receiver, sink: MemorySink, protocol: str) -> None:
+    @pytest.mark.parametrize("durable", [True, False])
+    def test_endpoint_and_protocol_as_arguments(
+        self, receiver: Receiver, sink: MemorySink, protocol: str, durable: bool
+    ) -> None:
         endpoint = receiver.grpc_endpoint if protocol == "grpc" else f"{receiver.http_endpoint}/"
         answer = hand_made(
-            {"endpoint": endpoint, "protocol": protocol, "service_name": "mine"},
+            {"endpoint": endpoint, "protocol": protocol, "service_name": "mine", "durable": durable},
             # Arguments beat the environment.
             OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1",
             OTEL_EXPORTER_OTLP_PROTOCOL="no such protocol",
             OTEL_TRACES_EXPORTER="none",
             OTEL_SERVICE_NAME="theirs",
         )
-        the_vote_is_joined(sink, answer, "mine")
+        the_vote_is_joined(sink, answer, "mine", "spooled" if durable else "emitted")
         assert answer["globals"]
         assert answer["owned"] == ["TracerProvider", "LoggerProvider"]
         chat = next(span for span in sink.spans if span.name == "chat")
@@ -104,7 +108,8 @@ class TestAlone:
                 "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.http_endpoint,
             },
         )
-        assert sink.spans == sink.logs == ()
+        assert sink.spans == ()
+        assert sink.logs == ()
         assert '"gen_ai.provider.name": "openai"' in ended.printed
 
     @pytest.mark.newest
@@ -119,7 +124,7 @@ class TestAlone:
         assert answer["owned"] == []
 
     def test_counters_become_metrics_of_the_application_once(self, receiver: Receiver) -> None:
-        answer = hand_made({"endpoint": receiver.http_endpoint}, "metrics,twice")
+        answer = hand_made({"endpoint": receiver.http_endpoint, "durable": False}, "metrics,twice")
         assert answer["counters"] == [{"name": "llm_feedback.outcomes", "value": 1, "llm_feedback.outcome": "emitted"}]
 
 
@@ -128,7 +133,7 @@ class TestBeside:
 
     def test_nothing_is_exported_twice(self, receiver: Receiver, sink: MemorySink) -> None:
         answer = hand_made({}, "traces,logs", OTEL_EXPORTER_OTLP_ENDPOINT=receiver.http_endpoint)
-        the_vote_is_joined(sink, answer, "theirs")
+        the_vote_is_joined(sink, answer, "theirs", "emitted")
         assert answer["globals"]
         assert answer["owned"] == []
 
@@ -141,7 +146,7 @@ class TestBeside:
         self, receiver: Receiver, sink: MemorySink
     ) -> None:
         answer = hand_made({}, "logs", OTEL_EXPORTER_OTLP_ENDPOINT=receiver.http_endpoint)
-        the_vote_is_joined(sink, answer, "theirs")
+        the_vote_is_joined(sink, answer, "theirs", "emitted")
         assert answer["owned"] == ["TracerProvider"]
 
     def test_a_service_name_is_added_to_what_the_other_provider_says(
@@ -152,7 +157,8 @@ class TestBeside:
         assert sink.logs[0].resource_attributes["service.name"] == "votes"
 
     @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
-    def test_exporters_when_asked_for(self, receiver: Receiver, sink: MemorySink, protocol: str) -> None:
+    @pytest.mark.parametrize("durable", [True, False])
+    def test_exporters_when_asked_for(self, receiver: Receiver, sink: MemorySink, protocol: str, durable: bool) -> None:
         traces, logs = TracerProvider(shutdown_on_exit=False), LoggerProvider(shutdown_on_exit=False)
         pipelines = [
             configure(
@@ -162,20 +168,23 @@ class TestBeside:
                 protocol=protocol,
                 export_spans=True,
                 export_logs=True,
+                durable=durable,
                 pseudonym_key=KEY,
             )
             for _ in range(2)
         ]
         span = traces.get_tracer("t").start_span("chat", attributes={"llm.request.type": "chat"})
         span.end()
-        assert record_feedback(span, True, user_id="jane").status == "emitted"
+        assert record_feedback(span, True, user_id="jane").status == ("spooled" if durable else "emitted")
         assert pipelines[0].flush(20)
 
         [chat], [vote] = sink.spans, sink.logs
         assert chat.attributes["gen_ai.operation.name"] == "chat"
         assert vote.span_id == chat.span_id
         assert "enduser.pseudo.id" in vote.attributes
-        assert [type(each).__name__ for each in pipelines[0].owned] == ["BatchSpanProcessor", "BatchLogRecordProcessor"]
+        spooling = ["SpoolLogRecordProcessor"] if durable else []
+        owned = ["BatchSpanProcessor", *spooling, "BatchLogRecordProcessor"]
+        assert [type(each).__name__ for each in pipelines[0].owned] == owned
         assert pipelines[1].owned == ()
         assert pipelines[0].shutdown(20)
 
@@ -234,7 +243,7 @@ class TestPipeline:
 
         assert pipeline.shutdown(20)
         assert [span.name for span in sink.spans] == ["s"]
-        assert spy.calls == []
+        assert "shutdown" not in spy.calls
 
     def test_everything_is_flushed_also_what_was_there(self) -> None:
         spy, spy_on_logs = Spy(), SpyOnLogs()
@@ -276,12 +285,13 @@ class TestPipeline:
         release.set()
 
     @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
-    def test_a_collector_that_never_answers(self, protocol: str) -> None:
+    @pytest.mark.parametrize("durable", [True, False])
+    def test_a_collector_that_never_answers(self, protocol: str, durable: bool) -> None:
         with socket.create_server(("127.0.0.1", 0)) as silent:
             port = silent.getsockname()[1]
-            answer = run("hanging", f"http://127.0.0.1:{port}", protocol, environ={}).answer
+            answer = run("hanging", f"http://127.0.0.1:{port}", protocol, str(durable), environ={}).answer
 
-        assert answer["status"] == "emitted"
+        assert answer["status"] == ("spooled" if durable else "emitted")
         assert answer["ended"] == [False, False]
         assert max(answer["seconds"]) < 5
 
@@ -306,7 +316,7 @@ class Headers(trace_service_pb2_grpc.TraceServiceServicer):
 def grpc_headers() -> Iterator[tuple[str, dict[str, str]]]:
     servicer = Headers()
     server = grpc.server(futures.ThreadPoolExecutor(2))
-    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(servicer, server)
+    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     yield f"http://127.0.0.1:{port}", servicer.seen
@@ -366,6 +376,23 @@ class TestRefusals:
         monkeypatch.setenv(variable, value)
         self.refused({}, field)
 
+    @pytest.mark.parametrize("field", ["OTEL_LOGS_EXPORTER", "environment"])
+    def test_nothing_stays_open(
+        self, receiver: Receiver, sink: MemorySink, monkeypatch: pytest.MonkeyPatch, field: str
+    ) -> None:
+        """What had been made by then lets go of the spool: another attempt may use it with another endpoint."""
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+        with monkeypatch.context() as wrong:
+            wrong.setenv("OTEL_LOGS_EXPORTER", "otlp" if field == "environment" else "no_such_one")
+            wrong.setenv("OTEL_BLRP_MAX_QUEUE_SIZE", "10" if field == "environment" else "2048")
+            self.refused({}, field)
+        assert running() == []
+
+        pipeline = beside(Spy(), endpoint=receiver.http_endpoint, export_logs=True)
+        assert record_feedback(Target.session("s"), True).status == "spooled"
+        assert pipeline.shutdown(20)
+        assert len(sink.logs) == 1
+
     def refused(self, keywords: dict[str, Any], field: str) -> None:
         """The error; and nothing was changed before it."""
         spy = Spy()
@@ -389,8 +416,9 @@ class TestRefusals:
         assert isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
         assert not isinstance(get_logger_provider(), LoggerProvider)
 
-    @pytest.mark.parametrize("endpoint", ["http://user:hunter2@[", "hunter2", "ftp://hunter2@host"])
-    def test_no_credentials_in_messages(self, endpoint: str) -> None:
+    @pytest.mark.parametrize("endpoint", ["http://user:hunter2@[", "ftp://user:hunter2@host", "http://user:hunter2@"])
+    @pytest.mark.parametrize("durable", [True, False])
+    def test_no_credentials_in_messages(self, endpoint: str, durable: bool) -> None:
         with pytest.raises(ConfigurationError) as caught:
-            beside(Spy(), endpoint=endpoint, export_spans=True)
+            beside(Spy(), endpoint=endpoint, export_spans=True, durable=durable)
         assert "hunter2" not in str(caught.value)

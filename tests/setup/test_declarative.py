@@ -66,7 +66,7 @@ def test_exporter_and_options_from_one_file(
     environ = {"OTEL_CONFIG_FILE": str(config), "SECRET": "not a secret"}
     ended = run("chat", openai_server.base_url, environ=environ, instrumented=True)
 
-    arrived_normalised_and_joined(sink, ended.answer, openinference=True)
+    arrived_normalised_and_joined(sink, ended.answer)
     # opentelemetry-instrument loads every instrumentor again after the file did, and nothing comes of it.
     assert set(ended.said.splitlines()) <= {
         "OTEL_CONFIG_FILE is set; ignoring configurator kwargs: ['auto_instrumentation_version']",

@@ -34,12 +34,26 @@ def test_spans_arrive_normalised_and_the_vote_joined(
         **({} if protocol is None else {"OTEL_EXPORTER_OTLP_PROTOCOL": protocol}),
     }
     ended = run("chat", openai_server.base_url, environ=environ, instrumented=True)
-    arrived_normalised_and_joined(sink, ended.answer, openinference=True)
+    arrived_normalised_and_joined(sink, ended.answer)
     assert ended.said == ""
 
 
-def arrived_normalised_and_joined(sink: MemorySink, answer: dict[str, Any], *, openinference: bool) -> None:
-    assert answer["status"] == "emitted"
+@pytest.mark.newest
+def test_through_the_spool(openai_server: OpenAIServer, receiver: Receiver, sink: MemorySink) -> None:
+    environ = {
+        "OTEL_TRACES_EXPORTER": "llm_feedback_spool",
+        "OTEL_LOGS_EXPORTER": "llm_feedback_spool",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.grpc_endpoint,
+        "OTEL_SERVICE_NAME": "zero-code",
+        "OTEL_LLM_FEEDBACK_PSEUDONYM_KEY": "not a secret",
+    }
+    ended = run("chat", openai_server.base_url, environ=environ, instrumented=True)
+    arrived_normalised_and_joined(sink, ended.answer, status="spooled")
+    assert ended.said == ""
+
+
+def arrived_normalised_and_joined(sink: MemorySink, answer: dict[str, Any], *, status: str = "emitted") -> None:
+    assert answer["status"] == status
     assert sink.wait_for(lambda: bool(sink.logs) and len(sink.spans) >= 3, 20)
     [vote] = sink.logs
     by_id = {span.span_id: span for span in sink.spans}
@@ -50,12 +64,11 @@ def arrived_normalised_and_joined(sink: MemorySink, answer: dict[str, Any], *, o
     assert chat.scope_name == OFFICIAL
     assert chat.attributes["gen_ai.conversation.id"] == "c-1"
     assert chat.attributes["enduser.pseudo.id"] == pseudonym(b"not a secret", "jane")
-    if openinference:
-        [foreign] = [span for span in sink.spans if span.scope_name == "openinference.instrumentation.openai"]
-        assert foreign.attributes["openinference.span.kind"] == "LLM"
-        assert foreign.attributes["gen_ai.operation.name"] == "chat"
-        assert foreign.attributes["gen_ai.request.model"] == "gpt-4o-mini"
-        assert isinstance(foreign.attributes["gen_ai.usage.input_tokens"], int)
+    [foreign] = [span for span in sink.spans if span.scope_name == "openinference.instrumentation.openai"]
+    assert foreign.attributes["openinference.span.kind"] == "LLM"
+    assert foreign.attributes["gen_ai.operation.name"] == "chat"
+    assert foreign.attributes["gen_ai.request.model"] == "gpt-4o-mini"
+    assert isinstance(foreign.attributes["gen_ai.usage.input_tokens"], int)
 
     assert (vote.trace_id, vote.span_id) == (answer["trace_id"], answer["span_id"]) == (chat.trace_id, chat.span_id)
     assert vote.trace_id != answer["request_trace_id"]

@@ -20,7 +20,7 @@ HELD_FOR_SECONDS = 30.0
 
 
 def main() -> None:
-    exporter = InMemoryLogRecordExporter()
+    exporter = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]
     provider = LoggerProvider(shutdown_on_exit=False)
     provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
     recorder = Recorder(Settings(), logs=LogEmitter(provider))

@@ -18,7 +18,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, NumberDataPoint
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -47,12 +47,12 @@ def main(keywords: str, before: str = "") -> None:
         "span_id": target.span_id,
         "status": receipt.status,
         "reason": receipt.reason,
-        "flushed": pipeline.flush(20),
+        "flushed": bool(pipeline.flush(20)),
         "globals": pipeline.tracer_provider is trace.get_tracer_provider()
         and pipeline.logger_provider is get_logger_provider(),
         "owned": [type(each).__name__ for each in pipeline.owned],
         "counters": read(reader),
-        "shut_down": pipeline.shutdown(20),
+        "shut_down": bool(pipeline.shutdown(20)),
     }
     print(json.dumps(answer))
 
@@ -84,7 +84,7 @@ def read(reader: InMemoryMetricReader | None) -> Any:
         for scope_metrics in resource_metrics.scope_metrics
         for metric in scope_metrics.metrics
         for point in metric.data.data_points
-        if scope_metrics.scope.name == "otel_llm_feedback"
+        if scope_metrics.scope.name == "otel_llm_feedback" and isinstance(point, NumberDataPoint)
     ]
 
 
