@@ -23,7 +23,7 @@ class Counters:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may count, too, in the thread that it interrupts
         self._counts: dict[tuple[str, str], int] = {}
 
     def add(self, outcome: str, reason: str = "", count: int = 1) -> None:
@@ -57,7 +57,7 @@ class Counters:
 
     def reset_lock_after_fork(self) -> None:
         """Replace the lock, which another thread of the parent may have held at the fork."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
 
 DEFAULT_COUNTERS = Counters()

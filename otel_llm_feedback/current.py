@@ -9,13 +9,14 @@ from opentelemetry.trace import Span, get_current_span
 
 from otel_llm_feedback.spans.call import LLMCall
 from otel_llm_feedback.spans.execution import last_call, open_call
-from otel_llm_feedback.spans.registry import CallRegistry, default_registry
+from otel_llm_feedback.spans.registries import Registry
+from otel_llm_feedback.spans.registry import default_registry
 from otel_llm_feedback.target import Target
 
 __all__ = ["current_span_id", "current_target", "current_trace_id"]
 
 
-def current_target(registry: CallRegistry | None = None) -> Target | None:
+def current_target(registry: Registry | None = None) -> Target | None:
     """The votable LLM call of the current trace, else the current span, else None.
 
     The innermost open call, else the one that ended last in this execution context, else the one that ended last in this
@@ -28,7 +29,7 @@ def current_target(registry: CallRegistry | None = None) -> Target | None:
     opened = open_call(trace_id)
     if opened is not None:
         return _target(*opened)
-    known = registry if registry is not None else default_registry()
+    known: Registry = registry if registry is not None else default_registry()
     call = last_call(trace_id) or (known.by_trace(trace_id) if trace_id is not None else None)
     if call is not None:
         return Target.of(call)

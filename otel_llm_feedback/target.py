@@ -190,7 +190,9 @@ def _parse_traceparent(value: str, text: str) -> Target | None:
 def _from_context(context: SpanContext, given: object, open_span: Span | None = None) -> Target:
     if not context.is_valid:
         raise InvalidTarget(
-            "target", given, "its ids are all zero: no span was recorded there; is a TracerProvider set up?"
+            "target",
+            given,
+            "it has no valid trace and span id: no span was recorded there; is a TracerProvider set up?",
         )
     return Target(
         "span", f"{context.trace_id:032x}", f"{context.span_id:016x}", int(context.trace_flags), open_span=open_span

@@ -28,7 +28,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         frozenset,
         (
             {"version", "errors", "attributes"},
-            {"counters", "identity", "slip"},
+            {"counters", "identity", "redaction", "slip"},
             {"boundary", "settings", LOGS},
             {"spans"},
             {"target"},
@@ -54,6 +54,10 @@ SPANS = (
     "normalise",
     "recognise",
     "call",
+    "registries",
+    "call_tables",
+    "call_file",
+    "sqlite_registry",
     "registry",
     "execution",
     "context",
@@ -324,9 +328,12 @@ def test_entry_points_can_be_loaded() -> None:
     points = [
         point for point in metadata.distribution("otel-llm-feedback").entry_points if inside(point.module, PACKAGE)
     ]
-    assert {point.group: point.load().__name__ for point in points} == {
-        "opentelemetry_instrumentor": "FeedbackInstrumentor",
-        "opentelemetry_traces_exporter": "OTLPGenAISpanExporter",
+    assert {(point.group.removeprefix("opentelemetry_"), point.name, point.load().__name__) for point in points} == {
+        ("console_scripts", "otel-llm-feedback", "main"),
+        ("instrumentor", "llm_feedback", "FeedbackInstrumentor"),
+        ("traces_exporter", "otlp_genai", "OTLPGenAISpanExporter"),
+        ("traces_exporter", "llm_feedback_spool", "SpoolGenAISpanExporter"),
+        ("logs_exporter", "llm_feedback_spool", "SpoolLogExporter"),
     }
 
 

@@ -22,7 +22,7 @@ from otel_llm_feedback.attributes import SERVICE_NAME
 from otel_llm_feedback.cli.console import Progress, complain, say, say_json
 from otel_llm_feedback.cli.destination import destination
 from otel_llm_feedback.cli.otlp_json import Unreadable, otlp_json_line
-from otel_llm_feedback.cli.survey import Survey, open_reader, survey
+from otel_llm_feedback.cli.survey import Survey, open_reader, survey, telling_damage
 from otel_llm_feedback.delivery.dead_letters import by_file
 from otel_llm_feedback.delivery.reader import SpoolReader
 from otel_llm_feedback.delivery.records import DeadLetter, Signal
@@ -63,8 +63,13 @@ def status(arguments: argparse.Namespace) -> int:
     if arguments.json:
         say_json(fields)
         return _verdict(found)
-    for name, value in fields.items():
-        say(f"{name.removesuffix('_age_seconds').replace('_', ' '):<18} {_readable(name, value)}")
+    with telling_damage(reader):
+        lines = [
+            f"{name.removesuffix('_age_seconds').replace('_', ' '):<18} {_readable(name, value)}"
+            for name, value in fields.items()
+        ]
+    for line in lines:
+        say(line)
     return _verdict(found)
 
 
@@ -98,7 +103,8 @@ def list_dead(arguments: argparse.Namespace) -> int:
     found = _survey(reader)
     count = 0
     for letter in _dead_letters(reader):
-        fields = _outline(letter, with_detail=arguments.detail)
+        with telling_damage(reader):
+            fields = _outline(letter, with_detail=arguments.detail)
         if arguments.json:
             say_json(fields)
         else:
@@ -125,7 +131,7 @@ def _change_dead(arguments: argparse.Namespace, verb: str, change: Callable[[Spo
     progress = Progress(verb, len(ids) or found.stats.dead_letters, wanted=arguments.progress)
     done = 0
     try:
-        for chunk in _chunks(ids) if ids else _all_chunks(reader):
+        for chunk in _chunks(ids) if ids else ([letter.id for letter in page] for page in _pages(reader)):
             done += change(reader, chunk)
             progress.tell(done)
             time.sleep(_BREATH_SECONDS)
@@ -156,7 +162,8 @@ def _directory(directory: str | None, service: str | None) -> Path:
 
 
 def _survey(reader: SpoolReader) -> Survey:
-    found = survey(reader, time.time())
+    with telling_damage(reader):
+        found = survey(reader, time.time())
     if found.newer:
         complain(f"{reader.directory}: files of a newer version, not read: {found.newer}: upgrade this package")
     if found.damaged:
@@ -185,29 +192,34 @@ def _exported(arguments: argparse.Namespace, found: Survey, counts: Counter[str]
 
 def _payloads(reader: SpoolReader, signals: Sequence[Signal], *, include_dead: bool) -> Iterator[tuple[Signal, bytes]]:
     for signal in signals:
-        for payload in reader.payloads(signal):
-            yield signal, payload
+        with telling_damage(reader):
+            for payload in reader.payloads(signal):
+                yield signal, payload
     if include_dead:
         yield from ((each.signal, each.payload) for each in _dead_letters(reader) if each.signal in signals)
 
 
 def _dead_letters(reader: SpoolReader) -> Iterator[DeadLetter]:
-    after: str | None = None
-    while page := reader.dead_letters(_PAGE, after):
+    for page in _pages(reader):
         yield from page
-        after = page[-1].id
+
+
+def _pages(reader: SpoolReader) -> Iterator[list[DeadLetter]]:
+    after: str | None = None
+    is_last = False
+    while not is_last:
+        with telling_damage(reader):
+            page = reader.dead_letters(_PAGE, after)
+        if page:
+            after = page[-1].id
+            yield page
+        # To go on until a page is empty could be to follow a busy owner for ever.
+        is_last = len(page) < _PAGE
 
 
 def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     for start in range(0, len(ids), _PAGE):
         yield ids[start : start + _PAGE]
-
-
-def _all_chunks(reader: SpoolReader) -> Iterator[Sequence[str]]:
-    after: str | None = None
-    while page := reader.dead_letters(_PAGE, after):
-        after = page[-1].id
-        yield [letter.id for letter in page]
 
 
 def _outline(letter: DeadLetter, *, with_detail: bool) -> dict[str, object]:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import sqlite3
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from otel_llm_feedback.delivery.records import SpoolStats
 from otel_llm_feedback.delivery.store import connect
 from otel_llm_feedback.errors import SpoolUnavailable
 
-__all__ = ["Survey", "open_reader", "survey"]
+__all__ = ["Survey", "open_reader", "survey", "telling_damage"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,24 @@ def open_reader(directory: Path) -> SpoolReader:
         problem = f"belongs to user {found.st_uid}, this command runs as user {os.geteuid()}"
         raise SpoolUnavailable(path, problem, "run it as the user that owns the spool")
     return SpoolReader(path)
+
+
+@contextlib.contextmanager
+def telling_damage(reader: SpoolReader) -> Iterator[None]:
+    """`SpoolUnavailable` for what reading raises because of a flipped bit that SQLite did not notice.
+
+    Such a bit can make a value one of another type, or text that is not UTF-8, which SQLite would quote.
+    """
+    fix = "export what can be read with --signal and without --include-dead, or move the file away"
+    problem = "a file in it has damaged values"
+    try:
+        yield
+    except SpoolUnavailable as error:
+        if "Could not decode" not in str(error):
+            raise
+        raise SpoolUnavailable(error.path, problem, fix) from None
+    except (LookupError, OverflowError, TypeError, ValueError):
+        raise SpoolUnavailable(reader.directory, problem, fix) from None
 
 
 def survey(reader: SpoolReader, now: float) -> Survey:

@@ -1,7 +1,8 @@
 """The courier: one spool, one sender for each signal, and the one thread that runs them.
 
 Callers only ever write to the disk; the network is the thread's. Every user of the same directory in a process shares one
-courier, and a forked child makes its own thread, on its own spool file, with its first record.
+courier, and a forked child makes its own thread, on its own spool file, with its first record. Nothing that a caller's
+thread holds while it puts something in keeps a signal handler of that thread from doing the same.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from otel_llm_feedback.boundary import say_once, swallow
 from otel_llm_feedback.counters import DEFAULT_COUNTERS, Counters
@@ -37,6 +39,7 @@ GRACE_SECONDS = 0.2
 
 UPKEEP_SECONDS = 1.0
 CLAIM_SECONDS = 30.0
+"""Between two looks for what dead processes left, while there is nothing of the kind."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class FlushReport:
     """What a flush really did; true when all that was there when it was called has been settled.
 
     settled: records that left the spool meanwhile, delivered or as dead letters.
-    remaining: records still in it; None without a spool, because the SDK does not say.
+    remaining: records still in it, but for files that other processes hold; None without a spool, because the SDK does not say.
     last_failure: why the last request failed, "" if it did not.
     """
 
@@ -81,6 +84,7 @@ class Courier:
         _follow_forks(self)
 
     def _reset(self) -> None:
+        self._pid = os.getpid()
         self._senders = [
             Sender(
                 self.spool, signal, self.endpoints[signal], transport, backoff=self._backoff, counters=self._counters
@@ -90,14 +94,17 @@ class Courier:
         self._changed = threading.Condition()
         self._nudge = threading.Event()
         self._thread: threading.Thread | None = None
-        self._stopping = self._abandoned = self._stuck = False
-        self._once = threading.Lock()
+        self._stopping = self._abandoned = self._stuck = self._idle = False
+        self._upkeep_at = self._claim_at = 0.0
+        self._claims = self._orphans = 0
+        self._once = threading.RLock()
         self._taken: OrderedDict[Hashable, None] = OrderedDict()
 
     # -- for those who put records in --
 
     def put(self, signal: Signal, payload: bytes, *, precious: bool) -> None:
         """Store one serialised export request durably, and see that somebody delivers it. Raises SpoolError."""
+        self._notice_fork()
         self.spool.put(signal, payload, precious=precious)
         self._counters.add("spooled", signal.value)
         if self._thread is None:
@@ -105,6 +112,7 @@ class Courier:
 
     def put_once(self, key: Hashable, signal: Signal, encode: Callable[[], bytes], *, precious: bool) -> None:
         """`put`, unless the record of this key was put before: a processor and an exporter may both get to see it."""
+        self._notice_fork()
         with self._once:
             if key in self._taken:
                 return
@@ -115,10 +123,16 @@ class Courier:
 
     def start(self) -> None:
         """Start to deliver, also what earlier processes left behind. Does nothing when that goes on already."""
+        self._notice_fork()
         with self._changed:
             if self._thread is None and not self._stopping:
-                self._thread = threading.Thread(target=self._run, name="otel_llm_feedback courier", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="otel_llm_feedback courier", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as error:  # too many threads, or the interpreter is ending: what was put is safe
+                    say_once("courier/no_thread", "nothing is delivered for now: %s", error)
+                else:
+                    self._thread = thread
 
     # -- for those who want to know --
 
@@ -127,21 +141,24 @@ class Courier:
 
         patient: go on after a request that failed. Otherwise one try is enough.
         """
-        before, waiting = self._settled(), self._remaining()
+        deadline = time.monotonic() + timeout_seconds
         self.start()
-        self._stuck = False
+        claims, self._stuck = self._claims, False
         self._hurry()
-        with self._changed:
+        with self._changed:  # what dead processes left is in the spool too
+            self._changed.wait_for(lambda: self._claims > claims or self._stopping, timeout_seconds)
+            goals, before = self._goals(), self._settled()
             self._changed.wait_for(
-                lambda: self._is_done(before, waiting) or (self._stuck and not patient), timeout_seconds
+                lambda: self._is_done(goals) or (self._stuck and not patient), max(0.0, deadline - time.monotonic())
             )
-        return self._report(before, waiting)
+        return self._report(goals, before)
 
     def shutdown(self, timeout_seconds: float) -> FlushReport:
         """Try once more to deliver everything, then stop, within the time. What is left stays in the spool."""
         deadline = time.monotonic() + timeout_seconds - min(GRACE_SECONDS, timeout_seconds / 4)
-        before, waiting = self._settled(), self._remaining()
-        if waiting:
+        self._notice_fork()
+        goals, before = self._goals(), self._settled()
+        if any(self._records().values()):
             self.start()
         self._stopping = True
         self._hurry()
@@ -150,7 +167,8 @@ class Courier:
         for transport in self._transports.values():
             transport.close()
         self._join(deadline + GRACE_SECONDS)
-        report = self._report(before, waiting)
+        self._orphans = 0
+        report = self._report(goals, before)
         self.spool.close()
         return report
 
@@ -165,60 +183,90 @@ class Courier:
     def _settled(self) -> int:
         return sum(sender.settled for sender in self._senders)
 
-    def _remaining(self) -> int:
-        return sum(self.spool.stats().records.values())
+    def _records(self) -> Mapping[Signal, int]:
+        return self.spool.stats().records
 
-    def _is_done(self, before: int, waiting: int) -> bool:
-        return self._settled() - before >= waiting or self._remaining() == 0
+    def _goals(self) -> list[tuple[Sender, int]]:
+        """Each sender, and what it will have settled when all that waits for it now has been."""
+        records = self._records()
+        return [(sender, sender.settled + records[sender.signal]) for sender in self._senders]
 
-    def _report(self, before: int, waiting: int) -> FlushReport:
+    def _is_done(self, goals: list[tuple[Sender, int]]) -> bool:
+        if self._orphans:
+            return False
+        records = self._records()
+        return all(
+            not records[sender.signal] or (sender.settled >= goal and not sender.is_holding) for sender, goal in goals
+        )
+
+    def _report(self, goals: list[tuple[Sender, int]], before: int) -> FlushReport:
         failure = next((sender.last_failure for sender in self._senders if sender.last_failure), "")
-        return FlushReport(self._is_done(before, waiting), self._settled() - before, self._remaining(), failure)
+        remaining = sum(self._records().values())
+        return FlushReport(self._is_done(goals), self._settled() - before, remaining, failure)
 
     # -- the thread --
 
     def _run(self) -> None:
-        upkeep = claim = 0.0
         while not self._abandoned:
-            try:
-                now = time.monotonic()
-                if now >= claim:
-                    claim = now + CLAIM_SECONDS
-                    self.spool.claim_orphans()
-                if now >= upkeep:
-                    upkeep = now + UPKEEP_SECONDS
-                    self.spool.maintain()
-                wait = self._round()
-            except SpoolError as error:
-                self._counters.add("delivery_failed", type(error).__name__)
-                say_once(f"courier/{type(error).__name__}", "%s", error)
-                wait = UPKEEP_SECONDS
-            except Exception as error:  # noqa: BLE001 - a thread that dies delivers nothing ever again
-                swallow("Courier", error)
-                wait = UPKEEP_SECONDS
-            if self._stopping and wait > 0:
+            self.spool.ready.clear()
+            nudged = self._nudge.is_set()
+            if nudged:
+                self._nudge.clear()
+            self._guard(partial(self._keep_house, nudged))
+            wait = self._round(nudged)
+            if self._stopping and wait > 0 and not self._nudge.is_set():
                 return
             self._rest(wait)
 
-    def _round(self) -> float:
+    def _guard(self, act: Callable[[], float]) -> float:
+        """The result of ``act``; a second when it failed: a thread that dies delivers nothing ever again."""
+        try:
+            return act()
+        except SpoolError as error:
+            self._counters.add("delivery_failed", type(error).__name__)
+            say_once(f"courier/{type(error).__name__}", "%s", error)
+        except Exception as error:  # noqa: BLE001 - see above
+            swallow("Courier", error)
+        return UPKEEP_SECONDS
+
+    def _keep_house(self, nudged: bool) -> float:
+        """Maintain the spool, and look for what dead processes left: as often as needed, and more often while there is some."""
+        now = time.monotonic()
+        drained = self._idle and self._orphans > 0
+        if drained or now >= self._upkeep_at:
+            self._upkeep_at = now + UPKEEP_SECONDS
+            self.spool.maintain()
+        if drained or now >= self._claim_at or (nudged and not self._stopping):
+            self._claim_at = now + CLAIM_SECONDS
+            try:
+                self._orphans = self.spool.claim_orphans()
+            finally:
+                with self._changed:
+                    self._claims += 1
+                    self._changed.notify_all()
+        return 0.0
+
+    def _round(self, nudged: bool) -> float:
         """One step of every sender; how long nothing can be done unless something new comes."""
-        self.spool.ready.clear()
-        nudged = self._nudge.is_set()
         if nudged:
-            self._nudge.clear()
             for sender in self._senders:
                 sender.hurry()
-        wait = min((sender.step() for sender in self._senders), default=IDLE)
+        wait = min((self._guard(sender.step) for sender in self._senders), default=IDLE)
         with self._changed:
+            self._idle = wait == IDLE
             self._stuck = self._stuck or (nudged and wait > 0)
             self._changed.notify_all()
-        return wait
+        return 0.0 if self._idle and self._orphans else wait
 
     def _rest(self, wait: float) -> None:
         if wait > 0:
             self.spool.ready.wait(min(wait, UPKEEP_SECONDS))
         elif not any(sender.is_busy for sender in self._senders):
             self._nudge.wait(PAUSE_SECONDS)
+
+    def _notice_fork(self) -> None:
+        if self._pid != os.getpid():  # a fork in C, which ran no hooks
+            self._become_child()
 
     def _become_child(self) -> None:
         """After a fork: the parent's thread, and the pieces that it was sending, are the parent's."""

@@ -97,6 +97,11 @@ class Sender:
         self._due = 0.0
         self._failures = 0
 
+    @property
+    def is_holding(self) -> bool:
+        """Whether records were set aside, to be tried again later while others overtake them."""
+        return bool(self._held)
+
     def hurry(self) -> None:
         """Forget every wait: somebody wants to know now."""
         self._due = 0.0

@@ -15,7 +15,7 @@ from otel_llm_feedback.feedback import fields
 from otel_llm_feedback.identity import derived_id, pseudonym
 from otel_llm_feedback.settings import Settings
 from otel_llm_feedback.spans.call import LLMCall, capture
-from otel_llm_feedback.spans.registry import CallRegistry
+from otel_llm_feedback.spans.registries import Registry
 from otel_llm_feedback.target import Target
 
 __all__ = ["FeedbackEvent", "Place", "Statement", "compose", "locate", "state"]
@@ -106,7 +106,7 @@ def _optional(field_name: str, value: object) -> str | None:
         raise InvalidField(field_name, value, error.fix, private=True) from None
 
 
-def locate(target: Target, registry: CallRegistry) -> Place:
+def locate(target: Target, registry: Registry) -> Place:
     """The place that a target names: by its own ids, else by those of the call that the registry knows for it."""
     call = target.call
     if target.trace_id is not None:

@@ -31,22 +31,23 @@ class Rating(NamedTuple):
     label: str
 
 
-# Folded: lower case, single spaces also for "_" and "-" between words, without skin tones and variation selectors.
-WORDS: tuple[tuple[Scale, float, tuple[str, ...]], ...] = (
-    (THUMBS, 1, ("👍", "👍👍", ":+1:", ":thumbsup:", "thumbs up", "thumb up", "thumbsup", "up", "upvote", "upvoted")),
-    (THUMBS, 0, ("👎", "👎👎", ":-1:", ":thumbsdown:", "thumbs down", "thumb down", "thumbsdown", "down", "downvote")),
-    (THUMBS, 0, ("downvoted", "bad", "no", "n", "👎 bad", "dislike", "disliked", "incorrect", "wrong", "false", "fail")),
-    (THUMBS, 1, ("good", "yes", "y", "👍 good", "like", "liked", "correct", "right", "true", "pass", "passed", "✅", "✔")),
-    (THUMBS, 0, ("failed", "❌", "✖", "not helpful", "unhelpful", "not useful", "useless", "rejected", "reject")),
-    (THUMBS, 1, ("helpful", "useful", "accepted", "accept", "❤")),
-    (SENTIMENT, 1, ("positive", "happy", "😀", "😃", "😄", "😁", "😊", "🙂", "☺", "😍")),
-    (SENTIMENT, 0.5, ("neutral", "mixed", "😐", "😑")),
-    (SENTIMENT, 0, ("negative", "unhappy", "sad", "🙁", "☹", "😞", "😟", "😢", "😠", "😡")),
-    (LIKERT_5, 1, ("strongly disagree", "very dissatisfied", "very unsatisfied")),
-    (LIKERT_5, 2, ("disagree", "somewhat disagree", "dissatisfied", "somewhat dissatisfied", "unsatisfied")),
-    (LIKERT_5, 3, ("neither agree nor disagree", "neither satisfied nor dissatisfied", "undecided")),
-    (LIKERT_5, 4, ("agree", "somewhat agree", "satisfied", "somewhat satisfied")),
-    (LIKERT_5, 5, ("strongly agree", "very satisfied")),
+# The words of one row are separated by commas and written as they are after folding: lower case, one space also for "_" and
+# "-" between words, no skin tones, no variation selectors.
+WORDS: tuple[tuple[Scale, float, str], ...] = (
+    (THUMBS, 1, "👍, 👍👍, :+1:, :thumbsup:, up, thumbs up, thumb up, thumbsup, upvote, upvoted"),
+    (THUMBS, 0, "👎, 👎👎, :-1:, :thumbsdown:, down, thumbs down, thumb down, thumbsdown, downvote, downvoted"),
+    (THUMBS, 1, "good, yes, y, true, right, correct, like, liked, ❤, helpful, useful"),
+    (THUMBS, 0, "bad, no, n, false, wrong, incorrect, dislike, disliked, not helpful, unhelpful, not useful, useless"),
+    (THUMBS, 1, "pass, passed, accept, accepted, ✅, ✔"),
+    (THUMBS, 0, "fail, failed, reject, rejected, ❌, ✖"),
+    (SENTIMENT, 1, "positive, happy, 😀, 😃, 😄, 😁, 😊, 🙂, ☺, 😍"),
+    (SENTIMENT, 0.5, "neutral, mixed, 😐, 😑"),
+    (SENTIMENT, 0, "negative, unhappy, sad, 🙁, ☹, 😞, 😟, 😢, 😠, 😡"),
+    (LIKERT_5, 1, "strongly disagree, very dissatisfied, very unsatisfied"),
+    (LIKERT_5, 2, "disagree, somewhat disagree, dissatisfied, somewhat dissatisfied, unsatisfied"),
+    (LIKERT_5, 3, "neither agree nor disagree, neither satisfied nor dissatisfied, undecided"),
+    (LIKERT_5, 4, "agree, somewhat agree, satisfied, somewhat satisfied"),
+    (LIKERT_5, 5, "strongly agree, very satisfied"),
 )
 
 _NUMBER = r"([0-9]{1,4}(?:[.,][0-9]{1,2})?)"
@@ -61,7 +62,7 @@ FORMS: tuple[tuple[Scale | None, str, str], ...] = (
     (PERCENT, "80%, 80/100, 80 percent", _NUMBER + r" ?(?:%|percent|(?:/|out of|of) ?100)"),
 )
 
-_SCORES = {word: (scale, float(score)) for scale, score, words in WORDS for word in words}
+_SCORES = {word: (scale, float(score)) for scale, score, words in WORDS for word in words.split(", ")}
 _PATTERNS = tuple((scale, re.compile(pattern)) for scale, _, pattern in FORMS)
 _UNSEEN = dict.fromkeys([0xFE0E, 0xFE0F, *range(0x1F3FB, 0x1F400)])
 """Variation selectors and skin tones (Unicode Technical Standard 51): they change how a sign looks, not what it says."""

@@ -18,7 +18,8 @@ from otel_llm_feedback.identity import random_id
 from otel_llm_feedback.settings import Settings
 from otel_llm_feedback.slip import Slip
 from otel_llm_feedback.spans.processor import refuse_user_id
-from otel_llm_feedback.spans.registry import CallRegistry, default_registry
+from otel_llm_feedback.spans.registries import Registry
+from otel_llm_feedback.spans.registry import default_registry
 from otel_llm_feedback.target import Target, TargetLike
 
 __all__ = ["Recorder", "default_recorder", "record_feedback", "set_default_recorder"]
@@ -42,7 +43,7 @@ class Recorder:
     """
 
     settings: Settings
-    registry: CallRegistry = field(default_factory=default_registry)
+    registry: Registry = field(default_factory=default_registry)
     counters: Counters = DEFAULT_COUNTERS
     logs: LogEmitter = field(default_factory=LogEmitter)
     span_events: SpanEventEmitter = field(default_factory=SpanEventEmitter)

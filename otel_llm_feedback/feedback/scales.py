@@ -132,7 +132,9 @@ class Scale:
         return cls(_text("name", name), "freeform")
 
     @classmethod
-    def from_langsmith(cls, name: str, config: Mapping[str, object], *, is_lower_score_better: bool | None = None) -> Scale:
+    def from_langsmith(
+        cls, name: str, config: Mapping[str, object], *, is_lower_score_better: bool | None = None
+    ) -> Scale:
         """LangSmith's ``FeedbackConfig``: ``{"type", "min", "max", "categories": [{"value", "label"}]}``.
 
         Only type is required. min and max hold for continuous feedback, categories for categorical, as in LangSmith.
@@ -264,7 +266,9 @@ def _langsmith_categories(categories: object) -> Iterable[tuple[object, object]]
         raise InvalidField("feedback_config.categories", categories, 'pass a list of {"value": ..., "label": ...}')
     for each in categories[: MAX_CATEGORIES + 1]:
         if not isinstance(each, Mapping):
-            raise InvalidField("feedback_config.categories", each, 'pass {"value": ..., "label": ...} for each category')
+            raise InvalidField(
+                "feedback_config.categories", each, 'pass {"value": ..., "label": ...} for each category'
+            )
         yield each.get("label"), each.get("value")
 
 

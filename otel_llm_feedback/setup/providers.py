@@ -126,8 +126,7 @@ def configure(
         )
     # Everything that can be refused is made before anything is changed.
     resource = _resource(service_name, found_logs if no_traces else found_traces)
-    with ExitStack() as undo:
-        undo.enter_context(_refusing())
+    with _refusing(), ExitStack() as undo:
         span_exporters = exporters("traces") if no_traces or (export_spans and found_traces not in _exporting) else []
         undo.callback(_shut_down, span_exporters)
         log_exporters = exporters("logs") if no_logs or (export_logs and found_logs not in _exporting) else []

@@ -19,7 +19,8 @@ from otel_llm_feedback.spans.call import capture, copy_of
 from otel_llm_feedback.spans.context import USER_ID, tags_in
 from otel_llm_feedback.spans.execution import Note
 from otel_llm_feedback.spans.recognise import Recogniser, Verdict
-from otel_llm_feedback.spans.registry import CallRegistry, default_registry
+from otel_llm_feedback.spans.registries import Registry
+from otel_llm_feedback.spans.registry import default_registry
 
 __all__ = ["LLMSpanProcessor"]
 
@@ -41,12 +42,12 @@ class LLMSpanProcessor(SpanProcessor):
 
     def __init__(
         self,
-        registry: CallRegistry | None = None,
+        registry: Registry | None = None,
         settings: Settings | None = None,
         *,
         counters: Counters = DEFAULT_COUNTERS,
     ) -> None:
-        self._registry = registry if registry is not None else default_registry()
+        self._registry: Registry = registry if registry is not None else default_registry()
         self._settings = settings if settings is not None else Settings.from_os_environ()
         self._counters = counters
         self._recogniser = Recogniser()

@@ -60,8 +60,9 @@ class CallRegistry:
             if known_before is not None:
                 self._drop_from_indexes(known_before)
             self._by_span[call.span_id] = call
+            votable = call.votable
             for index, key in self._indexes(call):
-                if key is not None and (call.votable or key not in index or not index[key].votable):
+                if key is not None and (votable or key not in index or not index[key].votable):
                     index[key] = call
             self._trim()
 

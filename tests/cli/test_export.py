@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
+from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from otel_llm_feedback.cli.otlp_json import Unreadable, otlp_json_line
 from otel_llm_feedback.delivery.spool import Signal
@@ -49,7 +50,7 @@ def trace_request() -> ExportTraceServiceRequest:
     )
     span.links.add(trace_id=TRACE[::-1], span_id=SPAN)
     span.events.add(name="event", time_unix_nano=5).attributes.add(key="traceId").value.string_value = "not an id"
-    span.status.code = 2
+    span.status.code = Status.STATUS_CODE_ERROR
     return request
 
 
@@ -61,7 +62,9 @@ def read_back(signal: Signal, line: bytes | str) -> Any:
 
 def _unhex(members: dict[str, Any]) -> dict[str, Any]:
     return {
-        name: base64.b64encode(bytes.fromhex(value)).decode() if re.search("(trace|span)Id$", name, re.I) else value
+        name: base64.b64encode(bytes.fromhex(value)).decode()
+        if re.search("(trace|span)Id$", name, re.IGNORECASE)
+        else value
         for name, value in members.items()
     }
 
@@ -121,7 +124,7 @@ def test_the_line_is_otlp_json_not_only_protobufs() -> None:
 
 @pytest.mark.parametrize("payload", [b"\xff", b"\x0a\x05abc", "text", b"\x0a\x02\x1a\xff"])
 def test_bytes_that_are_no_request(payload: bytes) -> None:
-    with pytest.raises(Unreadable, match="^not an OTLP request$"):
+    with pytest.raises(Unreadable, match="not an OTLP request"):
         otlp_json_line(Signal.LOGS, payload)
 
 

@@ -291,8 +291,8 @@ class Unlikable:
     def __repr__(self) -> str:
         raise OSError("hostile")
 
-    @property
-    def __class__(self) -> Any:  # type: ignore[misc]  # what proxies do
+    @property  # type: ignore[misc]  # what proxies do
+    def __class__(self) -> Any:
         raise OSError("hostile")
 
 

@@ -44,7 +44,7 @@ class TestState:
 
     @pytest.mark.parametrize("field", ["feedback_id", "user_id", "session_id"])
     @pytest.mark.parametrize("value", ["", "  ", 5, b"x", "jane@example.com" * 50])
-    def test_ids_are_text_and_never_shown(self, field: str, value: object) -> None:
+    def test_ids_are_text_and_never_shown(self, field: str, value: Any) -> None:
         with pytest.raises(InvalidField) as caught:
             said(value=1, **{field: value})
         assert caught.value.field == field

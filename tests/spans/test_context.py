@@ -17,6 +17,7 @@ def tags() -> dict[str, object]:
 
 
 def test_names() -> None:
+    custom: dict[str, Any] = {"my.flag": True, "my.int": 5, "my.float": 0.5, "my.list": ["x", "y"]}
     with llm_context(
         conversation_id="c",
         user_id="u",
@@ -29,7 +30,7 @@ def test_names() -> None:
         agent_version="2",
         workflow_name="w",
         environment="prod",
-        **{"my.flag": True, "my.int": 5, "my.float": 0.5, "my.list": ["x", "y"]},
+        **custom,
     ):
         assert tags() == {
             "gen_ai.conversation.id": "c",
@@ -43,10 +44,7 @@ def test_names() -> None:
             "gen_ai.agent.version": "2",
             "gen_ai.workflow.name": "w",
             "deployment.environment.name": "prod",
-            "my.flag": True,
-            "my.int": 5,
-            "my.float": 0.5,
-            "my.list": ["x", "y"],
+            **custom,
         }
     assert tags() == {}
 
@@ -108,7 +106,7 @@ def test_decorator_of_a_coroutine() -> None:
         return tags()
 
     async def run() -> list[dict[str, object]]:
-        return await asyncio.gather(look(), look())
+        return list(await asyncio.gather(look(), look()))
 
     assert asyncio.run(run()) == [{"user_id": "u"}] * 2
     assert tags() == {}
@@ -173,4 +171,4 @@ def test_lone_surrogates_are_replaced() -> None:
 @pytest.mark.parametrize("name", ["", "x" * 300])
 def test_bad_names(name: str) -> None:
     with pytest.raises(InvalidField, match="name"):
-        llm_context(**{name: "value"})  # type: ignore[arg-type]  # mypy thinks of the named parameters
+        llm_context(**{name: "value"})

@@ -85,7 +85,11 @@ def test_once_is_enough(sample: Sample) -> None:
 
 
 def test_the_attributes_are_left_alone() -> None:
-    attributes = {"llm.model_name": "m", "llm.invocation_parameters": '{"model": "n"}', "openinference.span.kind": "LLM"}
+    attributes = {
+        "llm.model_name": "m",
+        "llm.invocation_parameters": '{"model": "n"}',
+        "openinference.span.kind": "LLM",
+    }
     before = dict(attributes)
     missing_attributes(attributes, "openinference", "x")
     assert attributes == before

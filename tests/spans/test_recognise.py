@@ -50,7 +50,9 @@ def test_keys(key: str) -> None:
     assert has_llm_key(["http.method", key])
 
 
-@pytest.mark.parametrize("key", ["gen_ai", "gen_aix.a", "llm", "llmx", "traceloop.workflow.name", "ai.x", "", "session.id"])
+@pytest.mark.parametrize(
+    "key", ["gen_ai", "gen_aix.a", "llm", "llmx", "traceloop.workflow.name", "ai.x", "", "session.id"]
+)
 def test_keys_of_nobody(key: str) -> None:
     assert not has_llm_key([key])
 

@@ -24,7 +24,12 @@ def deliver(spool: Spool, delivered: list[str], *, bury_every: int = 0) -> None:
 def main(directory: str) -> None:
     spool = Spool(directory, max_bytes=1 << 30, max_age_seconds=1e6)
     ended = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+
+    def wait_for_end() -> None:
+        sys.stdin.read()
+        ended.set()
+
+    threading.Thread(target=wait_for_end, daemon=True).start()
     delivered: list[str] = []
     number, slowest = 0, 0.0
     while not ended.is_set():
