@@ -19,7 +19,7 @@ class Counters:
     """Thread-safe counts keyed by (outcome, reason).
 
     ``snapshot()`` gives them in process; ``publish(meter)`` makes them the observable counter ``llm_feedback.outcomes``
-    with the attributes ``llm_feedback.outcome`` and ``error.type``.
+    with the attributes ``llm_feedback.outcome`` and ``llm_feedback.reason``.
     """
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class Counters:
 
     def _observe(self, options: CallbackOptions) -> Iterable[Observation]:
         for (outcome, reason), count in self.snapshot().items():
-            labels = {names.OUTCOME: outcome, **({names.ERROR_TYPE: reason} if reason else {})}
+            labels = {names.OUTCOME: outcome, **({names.REASON: reason} if reason else {})}
             yield Observation(count, labels)
 
     def reset_lock_after_fork(self) -> None:

@@ -152,8 +152,14 @@ class Target:
         return cls.of(target)._part("text_range", (names.TARGET_TEXT_START, start), (names.TARGET_TEXT_END, end))
 
     def _part(self, kind: str, *details: tuple[str, str | int]) -> Target:
+        if self.type not in WHOLES:
+            fix = f"a {kind} is part of an answer: pass its trace, span, response or message"
+            raise InvalidTarget("target", self.type, fix)
         return replace(self, type=kind, details=self.details + details)
 
+
+WHOLES = frozenset({"trace", "span", "response", "message"})
+"""Types of target that can have parts."""
 
 TargetLike: TypeAlias = "Target | str | LLMCall | Span | ReadableSpan | SpanContext"
 

@@ -54,7 +54,7 @@ def test_as_metrics() -> None:
     found = {frozenset((point.attributes or {}).items()): point.value for point in metric.data.data_points}
     assert found == {
         frozenset({("llm_feedback.outcome", "emitted")}): 3,
-        frozenset({("llm_feedback.outcome", "dropped"), ("error.type", "why")}): 1,
+        frozenset({("llm_feedback.outcome", "dropped"), ("llm_feedback.reason", "why")}): 1,
     }
     provider.shutdown()
 

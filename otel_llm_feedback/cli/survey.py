@@ -114,10 +114,8 @@ def _is_damaged_inside(path: str) -> bool:
     try:
         with contextlib.closing(connect(path, "ro")) as connection:
             tables.measure_all(connection)
-    except sqlite3.OperationalError:
-        return False
-    except sqlite3.DatabaseError:
-        return True
+    except sqlite3.DatabaseError as error:
+        return not isinstance(error, sqlite3.OperationalError)  # which is a file that is gone
     return False
 
 

@@ -11,16 +11,14 @@ from __future__ import annotations
 import base64
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Literal, TypeVar
+from typing import Final, Literal, TypeVar
 from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
 from otel_llm_feedback.errors import ConfigurationError
 from otel_llm_feedback.version import __version__
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = ["SIZE_LIMITS", "USER_AGENT", "Endpoint", "Protocol", "Signal", "endpoint_from"]
 
@@ -182,6 +180,8 @@ def _locate(
     settings: _Environment, signal: Signal, protocol: Protocol, argument: str | None, insecure: bool | None
 ) -> tuple[str, bool, str | None]:
     """The URL or target, whether it is plain text, and the credentials that were in it."""
+    if argument is not None and not isinstance(argument, str):
+        raise ConfigurationError("endpoint", argument, "give the base URL as text, such as http://localhost:4318")
     own = None if argument is not None else settings.own("ENDPOINT")
     field, url = own or settings.pick("ENDPOINT", argument, "endpoint") or ("endpoint", _DEFAULT_URLS[protocol])
     if protocol == "grpc" and not re.match(r"https?://", url, re.IGNORECASE):
@@ -225,6 +225,8 @@ def _headers(
 ) -> tuple[tuple[str, str], ...]:
     given = settings.pick("HEADERS", None, "headers")
     field = "headers" if argument is not None or given is None else given[0]
+    if argument is not None and not isinstance(argument, Mapping):
+        raise ConfigurationError(field, argument, "pass a mapping from names to values", private=True)
     pairs = argument if argument is not None else dict(_parse_headers(field, given[1] if given else ""))
     found = {_header_name(field, name): _header_value(field, name, value) for name, value in pairs.items()}
     if credentials and "authorization" not in found:

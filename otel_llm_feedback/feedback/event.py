@@ -78,9 +78,8 @@ def state(
     """Check and clean every argument but the target. Raises InvalidValue or InvalidField."""
     marks: list[str] = []
     score, text = fields.clean_score(value, label)
-    words = (
-        None if comment is None else fields.clean_text("comment", comment, settings.max_comment_length, marks) or None
-    )
+    words = None if comment is None else fields.clean_text("comment", comment, settings.max_comment_length, marks)
+    words = words if words is None or words.strip() else None  # an empty box of a form is no comment
     if score is None and text is None and words is None:
         raise InvalidValue("value", value, "pass a value, a label or a comment: there is nothing to record")
     return Statement(

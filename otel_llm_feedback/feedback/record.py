@@ -10,7 +10,7 @@ from typing import Literal, ParamSpec
 
 from otel_llm_feedback.boundary import say_once, swallow
 from otel_llm_feedback.counters import DEFAULT_COUNTERS, Counters
-from otel_llm_feedback.errors import FeedbackError, InvalidField
+from otel_llm_feedback.errors import ConfigurationError, FeedbackError, InvalidField
 from otel_llm_feedback.feedback.emit import LogEmitter, SpanEventEmitter, needs_span
 from otel_llm_feedback.feedback.event import FeedbackEvent, Statement, compose, locate, state
 from otel_llm_feedback.feedback.receipt import Receipt, Status
@@ -60,7 +60,11 @@ def default_recorder() -> Recorder:
     """The process-wide recorder, made from the environment at first use unless `configure` made it."""
     global _default
     if _default is None:
-        _default = Recorder(Settings.from_os_environ())
+        try:
+            _default = Recorder(Settings.from_os_environ())
+        except ConfigurationError as error:  # the vote is not to blame for it, and goes on without the setting
+            say_once(f"default_recorder/{error.field}", "%s", error)
+            _default = Recorder(Settings())
     return _default
 
 
@@ -106,14 +110,15 @@ def record_feedback(
     session_id: the session in which it was said.
 
     Returns a Receipt; look at its status, or call ``raise_for_loss()``. Raises InvalidTarget, InvalidValue or InvalidField
-    before anything is sent, and nothing else but ConfigurationError, when the environment is wrong and `configure` was not
-    called.
+    before anything is sent, and nothing else.
     """
     using = recorder if recorder is not None else default_recorder()
     try:
         if mode not in MODES:
             raise InvalidField("mode", mode, "use 'log', 'span_event' or 'both'")
         about = Target.of(target)
+        if session_id is not None and about.session_id not in (None, session_id):
+            raise InvalidField("session_id", session_id, "the target is another session: leave this out", private=True)
         said = state(
             using.settings,
             value=value,

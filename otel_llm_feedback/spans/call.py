@@ -141,7 +141,9 @@ def _text(value: Any) -> str | None:
     if value is None:
         return None
     if value.__class__ is str:
-        return value if 0 < len(value) <= MAX_TEXT else None
+        # A lone surrogate would cost the vote this dimension: encoders drop the attribute.
+        plain = value if value.isascii() else value.encode("utf-8", "replace").decode()
+        return plain if 0 < len(plain) <= MAX_TEXT else None
     is_number = isinstance(value, (int, float)) and abs(value) < 2**63
     return str(value) if is_number else None
 

@@ -122,7 +122,10 @@ class SQLiteCallRegistry:
         return self._attempt(call_tables.count) or 0
 
     def __del__(self) -> None:
-        self._let_go()
+        if self._opened is not None and self._pid != os.getpid():
+            _leaked.append(self._opened)
+        else:
+            self._let_go()
 
     def put(self, call: LLMCall) -> None:
         """Remember an ended call; the same span again replaces what was known of it."""
@@ -295,6 +298,8 @@ class SQLiteCallRegistry:
         return excess + expired == call_tables.BATCH
 
     def _checkpoint(self) -> None:
+        if self._opened is None:
+            return
         try:
             with contextlib.closing(checkpointer(self._path)) as connection:
                 _, pages, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()

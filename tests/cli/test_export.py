@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import re
+import resource
 import stat
 from pathlib import Path
 from typing import Any
@@ -217,6 +218,20 @@ def test_a_file_that_cannot_be_made(command: Command, tmp_path: Path) -> None:
     assert ran.code == 2
     assert "No such file or directory: name a file in a directory that this user can write to" in ran.err
     assert SECRET not in ran.err
+
+
+def test_a_full_disk_leaves_no_file(command: Command, tmp_path: Path) -> None:
+    left_spool(tmp_path / "spool", votes=500)
+    before, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, hard))  # above the 32 KiB that SQLite shares between processes
+    try:
+        ran = command("export", "--dir", tmp_path / "spool", "--output", tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (before, hard))
+    assert ran.code == 2
+    assert "File too large: name a file in a directory" in ran.err
+    assert len(ran.err.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_unknown_signal(command: Command) -> None:

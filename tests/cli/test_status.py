@@ -8,6 +8,7 @@ from random import Random
 
 import pytest
 
+from otel_llm_feedback.delivery import tables
 from otel_llm_feedback.delivery.spool import Signal
 from tests.cli.spools import SECRET, Command, left_spool, run, spool_with
 from tests.delivery.delivering import open_spool
@@ -92,9 +93,14 @@ def test_files_that_cannot_be_read_are_told(command: Command, tmp_path: Path) ->
 
 
 def test_damage_inside_a_file_is_told(command: Command, tmp_path: Path) -> None:
-    spoil_inside(left_spool(tmp_path, votes=2000))
+    file = left_spool(tmp_path, votes=2000)
+    spoil_inside(file)
     ran = command("status", "--dir", tmp_path, "--json")
     assert (ran.code, ran.json["files"], ran.json["files_damaged"]) == (1, 0, 1)
+    left_spool(tmp_path / "other", dead=1).rename(tmp_path / "sound.spool")
+    ran = command("status", "--dir", tmp_path, "--json")
+    assert (ran.code, ran.json["files"], ran.json["files_damaged"]) == (1, 1, 1)
+    os.unlink(tmp_path / "sound.spool")
     for action in (["export"], ["dead-letters", "list"], ["dead-letters", "retry", "--all"]):
         ran = command(*action, "--dir", tmp_path)
         assert ran.code == 1, action
@@ -107,6 +113,15 @@ EVERYTHING = (
     ["export", "--include-dead"],
     ["dead-letters", "retry", "--all"],
 )
+
+
+def test_a_file_without_tables_is_told(command: Command, tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "a.spool")) as connection:
+        connection.execute(f"PRAGMA application_id={tables.APPLICATION}")
+        connection.execute(f"PRAGMA user_version={tables.VERSION}")
+    ran = command("status", "--dir", tmp_path)
+    assert ran.code in {1, 2}
+    assert len(ran.err.splitlines()) == 1
 
 
 def test_no_flipped_bit_makes_a_traceback(command: Command, tmp_path: Path) -> None:

@@ -80,6 +80,10 @@ def counted(registry: SQLiteCallRegistry) -> dict[tuple[str, str], int]:
     return registry._counters.snapshot()
 
 
+def thread_of(registry: SQLiteCallRegistry) -> threading.Thread | None:
+    return registry._thread
+
+
 # -- what every registry does ------------------------------------------------------------------------------------------
 
 
@@ -132,7 +136,7 @@ def test_ids_that_are_none(any_registry: Registry, text: str) -> None:
 
 
 def test_every_field_comes_back(any_registry: Registry) -> None:
-    texts = {name: f"{name} Ünïcödé 🎉\0\n" for name in LLMCall._fields[5:17]}
+    texts: dict[str, Any] = {name: f"{name} Ünïcödé 🎉\0\n" for name in LLMCall._fields[5:17]}
     call = a_call(2**64 - 1, trace=2**128 - 1)._replace(**texts, trace_flags=3, error_type="timeout", end_time=NOW + 7)
     least = LLMCall(*[f"{7:032x}", f"{8:016x}", 0, None, False, *[None] * 14, NOW, None, None])  # type: ignore[arg-type]
     for each in (call, least):
@@ -284,7 +288,7 @@ class AgainstAModel(RuleBasedStateMachine):
     @invariant()
     def what_is_found(self) -> None:
         for field, look_up, keys in (
-            ("trace_id", self.registry.by_trace, [f"{trace:032x}" for trace in range(1, 4)]),
+            ("trace_id", self.registry.by_trace, [f"{number:032x}" for number in range(1, 4)]),
             ("response_id", self.registry.by_response, ["a", "b", "c"]),
             ("conversation_id", self.registry.by_conversation, ["a", "b", "c"]),
             ("message_id", self.registry.by_message, ["a", "b", "c"]),
@@ -321,11 +325,12 @@ def test_the_thread_does_the_upkeep_and_ends_with_the_registry(path: Path) -> No
     registry = SQLiteCallRegistry(path, 100, time_ns=lambda: NOW, counters=Counters())
     for number in range(1, FRESH_CALLS):
         registry.put(a_call(number, trace=number))
-    assert registry._thread is None
+    assert thread_of(registry) is None
     registry.put(a_call(FRESH_CALLS, trace=FRESH_CALLS))
-    thread = registry._thread
+    thread = thread_of(registry)
     assert thread is not None
-    eventually(lambda: counted(registry) == {("forgotten", "max_calls"): FRESH_CALLS - 100})
+    counters = registry._counters
+    eventually(lambda: counters.snapshot() == {("forgotten", "max_calls"): FRESH_CALLS - 100})
     assert registry.by_trace(f"{FRESH_CALLS:032x}") is not None
     assert len(registry) == 100
 
@@ -339,8 +344,9 @@ def test_close_ends_the_thread_and_the_next_use_opens_again(registry: SQLiteCall
     def many(start: int) -> threading.Thread:
         for number in range(start, start + 2 * FRESH_CALLS):
             registry.put(a_call(number, trace=number))
-        assert registry._thread is not None
-        return registry._thread
+        thread = thread_of(registry)
+        assert thread is not None
+        return thread
 
     first = many(1)
     registry.close()
@@ -425,7 +431,7 @@ def test_many_threads(path: Path) -> None:
 
 def test_the_format_has_a_version() -> None:
     """If this fails: raise VERSION, and decide what becomes of files of the one before."""
-    assert (call_tables.VERSION, zlib.crc32("\n".join(call_tables._TABLES).encode())) == (1, 0)
+    assert (call_tables.VERSION, zlib.crc32("\n".join(call_tables._TABLES).encode())) == (1, 2966266779)
 
 
 # -- other processes ---------------------------------------------------------------------------------------------------
@@ -457,7 +463,8 @@ def eventually(condition: Callable[[], bool]) -> None:
 
 
 def test_one_process_makes_the_call_and_another_records_the_vote(path: Path) -> None:
-    exporter, counters = InMemoryLogRecordExporter(), Counters()
+    exporter = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]
+    counters = Counters()
     provider = LoggerProvider(shutdown_on_exit=False)
     provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
     registry = SQLiteCallRegistry(path, counters=counters)
@@ -465,7 +472,7 @@ def test_one_process_makes_the_call_and_another_records_the_vote(path: Path) -> 
     with running("traced", path) as process:
         assert process.stdout is not None
         ids = json.loads(process.stdout.readline())
-        receipt = record_feedback(Target(response_id="chatcmpl-1"), True, recorder=recorder)
+        receipt = record_feedback(Target.response("chatcmpl-1"), True, recorder=recorder)
 
     assert receipt.status == "emitted"
     [log] = as_sent(exporter.get_finished_logs())
@@ -776,3 +783,19 @@ def test_upkeep_of_a_file_that_cannot_be_opened(registry: SQLiteCallRegistry, pa
     path.rename(path.with_name("elsewhere"))
     registry.upkeep()
     assert counted(registry)[("registry_failed", "cannot_open")] >= 1
+
+
+def test_upkeep_on_a_full_disk_loses_nothing(registry: SQLiteCallRegistry, clock: Clock) -> None:
+    for number in range(1, 200):
+        registry.put(a_call(number, response=f"{number}"))
+    connection = registry._usable()
+    connection.execute(f"PRAGMA max_page_count={call_tables.pragma(connection, 'page_count')}").close()
+    registry.upkeep()
+    assert counted(registry) == {("registry_failed", "disk_full"): 1}
+    assert all(registry.by_response(f"{number}") for number in range(1, 200))
+    connection.execute("PRAGMA max_page_count=100000").close()
+    for _ in range(2):
+        registry.upkeep()
+        assert all(registry.by_response(f"{number}") for number in range(1, 200))
+    assert connection.execute("SELECT count(*) FROM fresh").fetchone() == (0,)
+    assert counted(registry) == {("registry_failed", "disk_full"): 1}
