@@ -147,10 +147,7 @@ def _check_directory(directory: str) -> None:
 
 def _check_file(path: str) -> None:
     if not os.path.lexists(path):
-        for companion in _COMPANIONS:  # left of a file that is gone: SQLite would mix them into the new one
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path + companion)
-        # SQLite would make the file with the mode that the umask leaves.
+        # SQLite would make the file with the mode that the umask leaves. Beside an empty one it drops a log left of another.
         os.close(os.open(path, _NEW, 0o600))
     found = os.lstat(path)
     if not stat.S_ISREG(found.st_mode):

@@ -2,7 +2,7 @@
 
 usage: stepwise.py put|deliver OPTIONS FIRST STRIDE
 A step is a call, or a return, of a Python or C function from a frame of `MODULES`: so every statement that SQLite is given
-is one. Each n (FIRST, and STRIDE more each time) gets a child of its own; the last is the one that comes to its end.
+is one. Each n (FIRST, and STRIDE more each time) gets a child and a directory of its own; the last child comes to its end.
 """
 
 from __future__ import annotations
@@ -60,17 +60,23 @@ def deliver(options: dict[str, Any], fuse: int) -> None:
     pipeline: Pipeline = configure(**options)
     for name in ("first", "second"):
         vote(f"{name}-{fuse:05d}")
+        with open(f"{options['spool_dir']}/../said-{fuse}", "a") as said:  # what the application was told
+            said.write(f"{name}-{fuse:05d}\n")
     assert pipeline.flush(30)
 
 
 def main(what: str, options: str, first: str, stride: str) -> None:
     act: Callable[[dict[str, Any], int], None] = {"put": put, "deliver": deliver}[what]
+    settings = json.loads(options)
     fuse = int(first)
     while True:
         child = os.fork()
         if not child:
             try:
-                act({**json.loads(options), "service_name": "stepwise"}, fuse)
+                act(
+                    {**settings, "spool_dir": os.path.join(settings["spool_dir"], str(fuse)), "service_name": "steps"},
+                    fuse,
+                )
                 os._exit(0)
             finally:
                 os._exit(1)

@@ -44,7 +44,9 @@ def last_request(server: ScriptedServer) -> tuple[str, ...]:
         (INT, 1, 0.0),
     ],
 )
-def test_a_signal_after_a_burst(server: ScriptedServer, tmp_path: Path, number: int, count: int, seconds: float) -> None:
+def test_a_signal_after_a_burst(
+    server: ScriptedServer, tmp_path: Path, number: int, count: int, seconds: float
+) -> None:
     with App(f"record {count}", "wait", endpoint=server.endpoint, spool_dir=str(tmp_path)) as app:
         assert app.hear("spooled")["spooled"] == count
         time.sleep(seconds)
@@ -107,7 +109,9 @@ def test_a_kill_between_send_and_answer(tmp_path: Path, protocol: str, accepted:
         server.default = Accept()
         drain(tmp_path, server.endpoint, protocol)
         all_delivered(tmp_path, server, VOTES, twice=under_way if accepted else ())
-        assert {each for each, times in received(server).items() if times == 2} == (set(under_way) if accepted else set())
+        assert {each for each, times in received(server).items() if times == 2} == (
+            set(under_way) if accepted else set()
+        )
 
 
 def test_kills_at_any_moment_of_recording_and_delivering(tmp_path: Path) -> None:

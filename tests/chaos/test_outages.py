@@ -146,7 +146,9 @@ LONG = {
 
 
 @pytest.fixture(scope="module")
-def outages(collector_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Future[None]]]:
+def outages(
+    collector_binary: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], Future[None]]]:
     """All of `LONG` at once, as they hardly do anything but wait."""
 
     def begin(number: int, protocol: str, steps: str, seconds: float) -> None:

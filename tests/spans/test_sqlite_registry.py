@@ -5,6 +5,7 @@ import fcntl
 import gc
 import json
 import os
+import shutil
 import sqlite3
 import stat
 import subprocess
@@ -95,13 +96,24 @@ class Indexing(SQLiteCallRegistry):
         self.upkeep()
 
 
-@pytest.fixture(params=["memory", "file", "indexed file"])
+class HalfIndexing(SQLiteCallRegistry):
+    """One in which the first call is not fresh any more when the next one comes."""
+
+    def put(self, call: LLMCall) -> None:
+        super().put(call)
+        if len(self) == 1:
+            self.upkeep()
+
+
+KINDS = {"file": SQLiteCallRegistry, "indexed file": Indexing, "half indexed file": HalfIndexing}
+
+
+@pytest.fixture(params=["memory", *KINDS])
 def any_registry(request: pytest.FixtureRequest, path: Path, clock: Clock) -> Iterator[Registry]:
     if request.param == "memory":
         yield CallRegistry(100, 60, time_ns=clock, counters=Counters())
         return
-    kind = SQLiteCallRegistry if request.param == "file" else Indexing
-    made = kind(path, 100, 60, time_ns=clock, counters=Counters())
+    made = KINDS[request.param](path, 100, 60, time_ns=clock, counters=Counters())
     yield made
     assert made._counters.snapshot() == {}
     made.close()
@@ -227,7 +239,7 @@ class AgainstAModel(RuleBasedStateMachine):
             self.directory.cleanup()
 
     @rule(
-        span=st.integers(1, 8),
+        span=st.integers(1, 5),
         trace=st.integers(1, 3),
         votable=st.booleans(),
         response=KEYS,
@@ -387,6 +399,18 @@ def test_many_calls_take_little_room(path: Path, clock: Clock) -> None:
     as_text = sum(len(json.dumps(call)) for call in calls[-30_000:])
     assert path.stat().st_size < 1.6 * as_text
     assert log < 10 * as_text  # it is started anew, not continued for ever
+
+
+def test_texts_of_the_same_hash_are_told_apart(registry: SQLiteCallRegistry) -> None:
+    for number, text in enumerate("ab", 1):
+        registry.put(a_call(number, trace=number, response=text, message=text, conversation=text))
+    registry.upkeep()
+    registry._usable().execute(
+        "UPDATE calls SET (response_key, message_key, conversation_key)"
+        " = (SELECT response_key, message_key, conversation_key FROM calls WHERE span = 1)"
+    )
+    for look_up in (registry.by_response, registry.by_message, registry.by_conversation):
+        assert look_up("a") == a_call(1, trace=1, response="a", message="a", conversation="a")
 
 
 def test_a_long_conversation_is_found_at_once(registry: SQLiteCallRegistry) -> None:
@@ -611,15 +635,15 @@ def test_another_programs_database_is_left_alone(path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_a_log_without_its_file_is_not_mixed_into_a_new_one(path: Path) -> None:
-    path.parent.mkdir(0o700)
-    stale = path.with_name("calls.db-wal")
-    stale.write_bytes(b"stale" * 1000)
-    registry = SQLiteCallRegistry(path, counters=Counters())
-    assert len(registry) == 0
-    assert counted(registry) == {}
-    assert not stale.exists() or b"stale" not in stale.read_bytes()
-    registry.close()
+def test_a_log_without_its_file_is_not_mixed_into_a_new_one(registry: SQLiteCallRegistry, path: Path) -> None:
+    registry.put(a_call(1))
+    other = path.with_name("other.db")
+    shutil.copy(f"{path}-wal", f"{other}-wal")
+    one_more = SQLiteCallRegistry(other, time_ns=lambda: NOW, counters=Counters())
+    assert len(registry) == 1
+    assert len(one_more) == 0
+    assert counted(one_more) == {}
+    one_more.close()
 
 
 # -- damage ------------------------------------------------------------------------------------------------------------
