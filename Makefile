@@ -1,6 +1,7 @@
 # make demo        a small chat application whose answers get feedback (ONCE=1: run through it and stop)
 # make test        lint, types, the whole suite on the newest OpenTelemetry SDK, its floor part on the lowest
 # make lint | types | test-newest | test-floor        each of these alone
+# make test-slow   the tests that mostly wait: outages of minutes, a kill at every single step
 # make test-sdk SDK=1.42.1        the floor part on any SDK release between
 # make bench       the benchmarks
 # make collector   build the collector that tests and demo use, unless it is there; print its path
@@ -72,7 +73,7 @@ help:
 
 # Checks.
 
-.PHONY: test lint types test-newest test-floor test-sdk
+.PHONY: test lint types test-newest test-floor test-slow test-sdk
 test: lint types test-newest test-floor
 
 lint: .venv/stamp
@@ -85,17 +86,21 @@ types: .venv/stamp
 test-newest: .venv/stamp
 	@mkdir -p .coverage
 	OTELCOL=$$(.venv/bin/python scripts/collector.py) && export OTELCOL && \
-	  .venv/bin/coverage run -m pytest $(PYTEST_FLAGS)
+	  .venv/bin/coverage run -m pytest -m "not slow" $(PYTEST_FLAGS)
 	@.venv/bin/coverage combine --quiet
 	.venv/bin/coverage report
 
 test-floor: .venv-floor/stamp
 	OTELCOL=$$(.venv-floor/bin/python scripts/collector.py) && export OTELCOL && \
-	  .venv-floor/bin/python -m pytest -m "not newest" $(PYTEST_FLAGS)
+	  .venv-floor/bin/python -m pytest -m "not newest and not slow" $(PYTEST_FLAGS)
+
+test-slow: .venv/stamp
+	OTELCOL=$$(.venv/bin/python scripts/collector.py) && export OTELCOL && \
+	  .venv/bin/python -m pytest -m slow $(PYTEST_FLAGS)
 
 test-sdk: .venv-sdk-$(SDK)/stamp
 	OTELCOL=$$(.venv-sdk-$(SDK)/bin/python scripts/collector.py) && export OTELCOL && \
-	  .venv-sdk-$(SDK)/bin/python -m pytest -m "not newest" $(PYTEST_FLAGS)
+	  .venv-sdk-$(SDK)/bin/python -m pytest -m "not newest and not slow" $(PYTEST_FLAGS)
 
 # Programs.
 

@@ -10,7 +10,11 @@ from otel_llm_feedback.errors import (
     InvalidValue,
 )
 from otel_llm_feedback.feedback.receipt import Receipt
-from otel_llm_feedback.feedback.record import Recorder, record_feedback
+from otel_llm_feedback.feedback.record import record_feedback, record_feedback_batch
+from otel_llm_feedback.feedback.recorder import Recorder
+from otel_llm_feedback.feedback.revise import erase_feedback, retract_feedback, update_feedback
+from otel_llm_feedback.feedback.scales import Scale
+from otel_llm_feedback.redaction import Content, Redactor
 from otel_llm_feedback.settings import Settings
 from otel_llm_feedback.setup.providers import Pipeline, configure
 from otel_llm_feedback.spans.call import LLMCall
@@ -24,6 +28,7 @@ from otel_llm_feedback.version import __version__
 __all__ = [
     "CallRegistry",
     "ConfigurationError",
+    "Content",
     "FeedbackError",
     "FeedbackLost",
     "InvalidField",
@@ -35,6 +40,8 @@ __all__ = [
     "Pipeline",
     "Receipt",
     "Recorder",
+    "Redactor",
+    "Scale",
     "Settings",
     "Target",
     "__version__",
@@ -42,6 +49,10 @@ __all__ = [
     "current_span_id",
     "current_target",
     "current_trace_id",
+    "erase_feedback",
     "llm_context",
     "record_feedback",
+    "record_feedback_batch",
+    "retract_feedback",
+    "update_feedback",
 ]

@@ -36,7 +36,12 @@ _shorten.maxlevel = 2
 
 
 class FeedbackError(Exception):
-    """Base of all our errors: catch this to catch every one of them."""
+    """Base of all our errors: catch this to catch every one of them.
+
+    item: which one of several it was about (from 0), in functions that take several.
+    """
+
+    item: int | None = None
 
 
 class _Refusal(FeedbackError, ValueError):

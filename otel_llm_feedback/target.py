@@ -46,7 +46,8 @@ GRAMMAR = (
 class Target:
     """One thing that feedback is about; make it with the class methods or `Target.of`.
 
-    type: trace, span, response, message, session, entity, document, tool_call or text_range.
+    type: trace, span, response, message, session, entity, project, experiment, document, tool_call or
+        text_range.
     trace_id, span_id: lower-case hex, or None.
     trace_flags: W3C trace flags, or None when unknown.
     response_id, message_id, session_id: the ids that the type names.
@@ -133,6 +134,16 @@ class Target:
             "entity",
             details=((names.TARGET_ENTITY_KEY, _id("key", key)), (names.TARGET_ENTITY_VALUE, _id("value", value))),
         )
+
+    @classmethod
+    def project(cls, project_id: str) -> Target:
+        """A whole project. (As context of another target, pass ``project_id=`` to `record_feedback`.)"""
+        return cls("project", details=((names.PROJECT_ID, _id("project_id", project_id)),))
+
+    @classmethod
+    def experiment(cls, experiment_id: str) -> Target:
+        """A whole experiment. (As context of another target, pass ``experiment_id=`` to `record_feedback`.)"""
+        return cls("experiment", details=((names.EXPERIMENT_ID, _id("experiment_id", experiment_id)),))
 
     @classmethod
     def document(cls, target: TargetLike, position: int) -> Target:

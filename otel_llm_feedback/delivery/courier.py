@@ -95,7 +95,8 @@ class Courier:
         self._nudge = threading.Event()
         self._thread: threading.Thread | None = None
         self._stopping = self._abandoned = self._stuck = self._idle = False
-        self._upkeep_at = self._claim_at = 0.0
+        # What has grown too old while nothing ran is tried once before it expires: a clock may have been wrong.
+        self._upkeep_at, self._claim_at = time.monotonic() + UPKEEP_SECONDS, 0.0
         self._claims = self._orphans = 0
         self._once = threading.RLock()
         self._taken: OrderedDict[Hashable, None] = OrderedDict()

@@ -195,6 +195,7 @@ class Sender:
     def _halve(self, piece: Piece, decision: Decision) -> None:
         self._pieces.popleft()
         self._pieces.extendleft(reversed(piece.halves()))
+        self.is_busy = True
         if decision.action is Action.ISOLATE:
             self._wait(decision)
 

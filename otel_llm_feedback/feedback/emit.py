@@ -54,11 +54,11 @@ class LogEmitter:
             timestamp=event.timestamp,
             observed_timestamp=event.observed,
             context=_context_of(event.place),
-            severity_number=SeverityNumber.INFO,
-            severity_text="INFO",
+            severity_number=SeverityNumber.WARN if event.failed else SeverityNumber.INFO,
+            severity_text="WARN" if event.failed else "INFO",
             body=names.BODY,
             attributes=event.attributes,
-            event_name=names.EVALUATION_EVENT,
+            event_name=event.name,
         )
         return ""
 
@@ -69,7 +69,7 @@ class SpanEventEmitter:
     def __init__(self, provider: TracerProvider | None = None) -> None:
         self._fixed = provider
 
-    def emit(self, event: FeedbackEvent, target: Target) -> str:
+    def emit(self, event: FeedbackEvent, target: Target | None) -> str:
         """Emit; returns ``no_tracer_provider``, ``carrier_not_sampled`` or ""."""
         span = _recording(target)
         if span is not None:
@@ -108,8 +108,10 @@ def _context_of(place: Place) -> Context:
     return set_span_in_context(NonRecordingSpan(place.span_context()), Context())
 
 
-def _recording(target: Target) -> Span | None:
+def _recording(target: Target | None) -> Span | None:
     """The target's own span object while it records: the one it was made from, or the current one if it has the same ids."""
+    if target is None:
+        return None
     for span in (target.open_span, get_current_span()):
         if span is not None and span.is_recording():
             context = span.get_span_context()

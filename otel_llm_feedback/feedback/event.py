@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from opentelemetry.sdk.trace import Span as SDKSpan
@@ -10,15 +9,14 @@ from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanContext, TraceFlags
 from opentelemetry.util.types import AttributeValue
 
 from otel_llm_feedback import attributes as names
-from otel_llm_feedback.errors import InvalidField, InvalidValue
-from otel_llm_feedback.feedback import fields
+from otel_llm_feedback.feedback.statement import Statement
 from otel_llm_feedback.identity import derived_id, pseudonym
 from otel_llm_feedback.settings import Settings
 from otel_llm_feedback.spans.call import LLMCall, capture
 from otel_llm_feedback.spans.registries import Registry
 from otel_llm_feedback.target import Target
 
-__all__ = ["FeedbackEvent", "Place", "Statement", "compose", "locate", "state"]
+__all__ = ["NOWHERE", "FeedbackEvent", "Place", "compose", "locate"]
 
 
 class Place(NamedTuple):
@@ -37,19 +35,8 @@ class Place(NamedTuple):
         return SpanContext(int(self.trace_id, 16), int(self.span_id or "0", 16), is_remote=True, trace_flags=flags)
 
 
-class Statement(NamedTuple):
-    """What the caller said, checked and cleaned."""
-
-    name: str
-    score: float | None
-    label: str | None
-    comment: str | None
-    metadata: Mapping[str, str | bool | int | float]
-    at: int | None
-    feedback_id: str | None
-    user_id: str | None
-    session_id: str | None
-    marks: list[str]
+NOWHERE = Place(None, None, None, None)
+"""Where an event without any trace belongs."""
 
 
 class FeedbackEvent(NamedTuple):
@@ -60,49 +47,12 @@ class FeedbackEvent(NamedTuple):
     observed: int
     place: Place
     attributes: dict[str, AttributeValue]
+    name: str = names.EVALUATION_EVENT
 
-
-def state(
-    settings: Settings,
-    *,
-    value: object,
-    name: object,
-    label: object,
-    comment: object,
-    metadata: object,
-    at: object,
-    feedback_id: object,
-    user_id: object,
-    session_id: object,
-) -> Statement:
-    """Check and clean every argument but the target. Raises InvalidValue or InvalidField."""
-    marks: list[str] = []
-    score, text = fields.clean_score(value, label)
-    words = None if comment is None else fields.clean_text("comment", comment, settings.max_comment_length, marks)
-    words = words if words is None or words.strip() else None  # an empty box of a form is no comment
-    if score is None and text is None and words is None:
-        raise InvalidValue("value", value, "pass a value, a label or a comment: there is nothing to record")
-    return Statement(
-        name=fields.required_text("name", name, fields.MAX_NAME),
-        score=score,
-        label=text,
-        comment=words,
-        metadata=fields.clean_metadata(metadata, settings.max_metadata_keys, settings.max_metadata_length, marks),
-        at=fields.clean_time(at),
-        feedback_id=_optional("feedback_id", feedback_id),
-        user_id=_optional("user_id", user_id),
-        session_id=_optional("session_id", session_id),
-        marks=marks,
-    )
-
-
-def _optional(field_name: str, value: object) -> str | None:
-    if value is None:
-        return None
-    try:
-        return fields.required_text(field_name, value, 512)
-    except InvalidField as error:
-        raise InvalidField(field_name, value, error.fix, private=True) from None
+    @property
+    def failed(self) -> bool:
+        """Whether it says that the evaluation itself failed."""
+        return names.ERROR_TYPE in self.attributes
 
 
 def locate(target: Target, registry: Registry) -> Place:
@@ -133,42 +83,56 @@ def _open_call(target: Target) -> LLMCall | None:
 
 
 def compose(
-    target: Target, place: Place, said: Statement, settings: Settings, *, now: int, random_id: str
+    target: Target | None,
+    place: Place,
+    said: Statement,
+    settings: Settings,
+    *,
+    now: int,
+    random_id: str,
+    operation: str = "create",
 ) -> FeedbackEvent:
-    """Put the record together. The attributes that matter most come last: at its limit the SDK drops the oldest."""
+    """Put the record together. The attributes that matter most come last: at its limit the SDK drops the oldest.
+
+    target: None for an update or retraction that does not repeat it.
+    """
     feedback_id = said.feedback_id or _derived_id(target, said, settings) or random_id
     attributes: dict[str, AttributeValue] = {names.METADATA_PREFIX + key: value for key, value in said.metadata.items()}
     if said.marks:
         attributes[names.TRUNCATED] = said.marks
     if place.call is not None:
         attributes.update(place.call.dimensions)
-    if target.details:
-        attributes.update(target.details)
     if said.user_id is not None:
         _add_people(attributes, said.user_id, settings)
-    for name, value in (
-        (names.SESSION_ID, target.session_id or said.session_id),
-        (names.RESPONSE_ID, target.response_id),
-        (names.TARGET_MESSAGE_ID, target.message_id),
-        (names.TRACE_SAMPLED, None if place.trace_flags is None else place.trace_flags & 1 == 1),
-        (names.EXPLANATION, said.comment),
-        (names.SCORE_LABEL, said.label),
-        (names.SCORE_VALUE, said.score),
-        (names.KIND, "explicit"),
-        (names.TARGET_TYPE, target.type),
-        (names.OPERATION, "create"),
-        (names.REVISION, now // 1000),
-        (names.ID, feedback_id),
-        (names.EVALUATION_NAME, said.name),
-    ):
-        if value is not None:
-            attributes[name] = value  # noqa: PERF403 - updating from a comprehension makes a second dict, which is slower
+    attributes.update(said.attributes)
+    if target is not None:
+        _add_target(attributes, target, place)
+    if operation == "create":
+        attributes.setdefault(names.KIND, "explicit")
+    attributes[names.OPERATION] = operation
+    attributes[names.REVISION] = now // 1000 if said.revision is None else said.revision
+    attributes[names.ID] = feedback_id
+    attributes[names.EVALUATION_NAME] = said.name
     return FeedbackEvent(feedback_id, said.at or now, now, place, attributes)
 
 
-def _derived_id(target: Target, said: Statement, settings: Settings) -> str | None:
+def _add_target(attributes: dict[str, AttributeValue], target: Target, place: Place) -> None:
+    if target.details:
+        attributes.update(target.details)
+    if target.session_id is not None:
+        attributes[names.SESSION_ID] = target.session_id
+    if target.response_id is not None:
+        attributes[names.RESPONSE_ID] = target.response_id
+    if target.message_id is not None:
+        attributes[names.TARGET_MESSAGE_ID] = target.message_id
+    if place.trace_flags is not None:
+        attributes[names.TRACE_SAMPLED] = place.trace_flags & TraceFlags.SAMPLED == TraceFlags.SAMPLED
+    attributes[names.TARGET_TYPE] = target.type
+
+
+def _derived_id(target: Target | None, said: Statement, settings: Settings) -> str | None:
     """The same person saying the same kind of thing about the same target twice is one vote, changed."""
-    if said.user_id is None or settings.pseudonym_key is None:
+    if target is None or said.user_id is None or settings.pseudonym_key is None:
         return None
     return derived_id(settings.pseudonym_key, target.identity, said.name, said.user_id)
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from numbers import Real
 
 from otel_llm_feedback.errors import InvalidField, InvalidValue
 
-__all__ = ["clean_metadata", "clean_score", "clean_text", "clean_time", "required_text"]
+__all__ = ["as_json", "clean_metadata", "clean_score", "clean_text", "clean_time", "required_text"]
 
 MAX_LABEL = 128
 MAX_NAME = 180
@@ -105,21 +105,30 @@ def clean_time(at: object) -> int | None:
 
 
 def clean_metadata(
-    metadata: object, max_keys: int, max_length: int, marks: list[str]
+    metadata: object,
+    max_keys: int,
+    max_length: int,
+    marks: list[str],
+    clean: Callable[[str, object, int], str | None] | None = None,
 ) -> dict[str, str | bool | int | float]:
-    """The caller's own keys and values; nested values become JSON text, None values are left out."""
+    """The caller's own keys and values; nested values become JSON text, None values are left out.
+
+    clean: what becomes of texts, None for nothing; by default they are only cut.
+    """
     if metadata is None:
         return {}
     if not isinstance(metadata, Mapping):
         raise InvalidField("metadata", metadata, "pass a mapping from names to values", private=True)
+    clean = clean if clean is not None else lambda field, text, limit: clean_text(field, text, limit, marks)
     cleaned: dict[str, str | bool | int | float] = {}
-    for key, value in metadata.items():
-        if len(cleaned) == max_keys:
+    for taken, (key, value) in enumerate(metadata.items()):
+        if taken == max_keys:
             marks.append(f"metadata:{len(metadata)}")
             break
         _check_key(key)
-        if value is not None:
-            cleaned[key] = _metadata_value(f"metadata.{key}", value, max_length, marks)
+        kept = _metadata_value(f"metadata.{key}", value, max_length, clean)
+        if kept is not None:
+            cleaned[key] = kept
     return cleaned
 
 
@@ -135,11 +144,13 @@ def _is_key(key: str) -> bool:
     return _KEY.fullmatch(key) is not None
 
 
-def _metadata_value(field: str, value: object, limit: int, marks: list[str]) -> str | bool | int | float:
-    if isinstance(value, str):
-        return clean_text(field, value, limit, marks)
-    if isinstance(value, bool):
+def _metadata_value(
+    field: str, value: object, limit: int, clean: Callable[[str, object, int], str | None]
+) -> str | bool | int | float | None:
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, str):
+        return clean(field, value, limit)
     if isinstance(value, int):
         if not -(2**63) <= value < 2**63:
             raise InvalidField(field, value, "pass an int within 64 bits, or the number as text", private=True)
@@ -148,10 +159,11 @@ def _metadata_value(field: str, value: object, limit: int, marks: list[str]) -> 
         if not math.isfinite(value):
             raise InvalidField(field, value, "pass a finite number")
         return float(value)
-    return clean_text(field, _as_json(field, value), limit, marks)
+    return clean(field, as_json(field, value), limit)
 
 
-def _as_json(field: str, value: object) -> str:
+def as_json(field: str, value: object) -> str:
+    """Any JSON value as text."""
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError) as error:

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Literal, NamedTuple
 
+from otel_llm_feedback import attributes as names
 from otel_llm_feedback.errors import InvalidField, InvalidValue
 
 __all__ = [
@@ -44,14 +45,6 @@ MAX_TEXT = 128
 MAX_CATEGORIES = 64
 
 TYPES = ("continuous", "categorical", "freeform")
-
-SCALE_NAME = "llm_feedback.scale.name"
-SCALE_TYPE = "llm_feedback.scale.type"
-SCALE_MIN = "llm_feedback.scale.min"
-SCALE_MAX = "llm_feedback.scale.max"
-SCALE_HIGHER_IS_BETTER = "llm_feedback.scale.higher_is_better"
-SCALE_CATEGORIES = "llm_feedback.scale.categories"
-SCORE_NORMALIZED = "llm_feedback.score.normalized"
 
 
 class Category(NamedTuple):
@@ -180,13 +173,13 @@ class Scale:
         Categories are JSON in LangSmith's form, ``[{"value": 1.0, "label": "pass"}]``. Raises InvalidValue as `check` does.
         """
         made = {
-            SCALE_NAME: self.name,
-            SCALE_TYPE: self.type,
-            SCALE_MIN: self.minimum,
-            SCALE_MAX: self.maximum,
-            SCALE_HIGHER_IS_BETTER: self.higher_is_better,
-            SCALE_CATEGORIES: _as_json(self.categories) if self.categories else None,
-            SCORE_NORMALIZED: None if value is None else self.normalise(value),
+            names.SCALE_NAME: self.name,
+            names.SCALE_TYPE: self.type,
+            names.SCALE_MIN: self.minimum,
+            names.SCALE_MAX: self.maximum,
+            names.SCALE_HIGHER_IS_BETTER: self.higher_is_better,
+            names.SCALE_CATEGORIES: _as_json(self.categories) if self.categories else None,
+            names.SCORE_NORMALIZED: None if value is None else self.normalise(value),
         }
         return {name: each for name, each in made.items() if each is not None}
 

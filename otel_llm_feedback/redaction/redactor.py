@@ -22,7 +22,7 @@ WITHHELD = "[REDACTED]"
 """Stands for a whole text that could not be redacted."""
 
 ContentMode = Literal["on", "redacted", "off"]
-MODES = ("on", "redacted", "off")
+MODES: tuple[ContentMode, ...] = ("on", "redacted", "off")
 
 
 class Redacted(NamedTuple):

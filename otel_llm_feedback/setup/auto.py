@@ -15,7 +15,7 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type:
 from otel_llm_feedback.boundary import say_once, swallow
 from otel_llm_feedback.delivery.exporters import SpoolLogExporter
 from otel_llm_feedback.errors import ConfigurationError
-from otel_llm_feedback.feedback.record import Recorder, set_default_recorder
+from otel_llm_feedback.feedback.recorder import Recorder, set_default_recorder
 from otel_llm_feedback.otel_logs import get_logger_provider
 from otel_llm_feedback.settings import Settings
 from otel_llm_feedback.setup.providers import attach
@@ -24,13 +24,13 @@ __all__ = ["FeedbackInstrumentor"]
 
 _spooling: weakref.WeakSet[Any] = weakref.WeakSet()
 
-OPTIONS = ("pseudonym_key", "raw_user_ids")
+OPTIONS = ("pseudonym_key", "raw_user_ids", "content")
 
 
 class FeedbackInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # untyped upstream
     """Adds the `LLMSpanProcessor` to the global TracerProvider, or to ``tracer_provider=``; creates and exports nothing.
 
-    Options, also from YAML (``instrumentation/development: {python: {llm_feedback: {…}}}``): pseudonym_key, raw_user_ids.
+    Options, also from YAML (``instrumentation/development: {python: {llm_feedback: {…}}}``): pseudonym_key, raw_user_ids, content.
     It never raises: an instrumentor that does keeps all the others from being loaded.
     """
 

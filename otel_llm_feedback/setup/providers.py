@@ -25,7 +25,8 @@ from otel_llm_feedback.delivery.courier import Courier, FlushReport
 from otel_llm_feedback.delivery.exporters import SpoolLogExporter
 from otel_llm_feedback.errors import ConfigurationError, FeedbackError
 from otel_llm_feedback.feedback.emit import LogEmitter, SpanEventEmitter
-from otel_llm_feedback.feedback.record import Recorder, set_default_recorder
+from otel_llm_feedback.feedback.recorder import Recorder, set_default_recorder
+from otel_llm_feedback.redaction import Content, ContentMode
 from otel_llm_feedback.settings import Settings
 from otel_llm_feedback.setup.exporters import make_exporters
 from otel_llm_feedback.spans.exporter import NormalizingSpanExporter
@@ -89,6 +90,7 @@ def configure(
     fsync: bool = False,
     pseudonym_key: str | bytes | None = None,
     raw_user_ids: bool | None = None,
+    content: Content | ContentMode | None = None,
 ) -> Pipeline:
     """Make spans and feedback reach an OpenTelemetry collector.
 
@@ -105,11 +107,11 @@ def configure(
         crashes of this process and outages of the collector. False: the SDK's own exporters, which keep it in memory.
     spool_dir: the spool's directory; default: ``OTEL_LLM_FEEDBACK_SPOOL_DIR``, else one for this service in the user's state.
     fsync: survive power loss too, at the price of a disk flush for each vote.
-    pseudonym_key, raw_user_ids: see `Settings`.
+    pseudonym_key, raw_user_ids, content: see `Settings`.
 
     Raises ConfigurationError, and SpoolError when the spool's directory cannot be used.
     """
-    settings = Settings.from_os_environ(pseudonym_key=pseudonym_key, raw_user_ids=raw_user_ids)
+    settings = Settings.from_os_environ(pseudonym_key=pseudonym_key, raw_user_ids=raw_user_ids, content=content)
     spool = {"spool_dir": spool_dir, "service_name": service_name, "fsync": fsync} if durable else None
     exporters = partial(make_exporters, endpoint=endpoint, protocol=protocol, headers=headers, spool=spool)
     found_traces = tracer_provider if tracer_provider is not None else trace.get_tracer_provider()

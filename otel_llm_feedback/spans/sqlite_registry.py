@@ -357,10 +357,13 @@ def _keep_up(owner: weakref.ref[SQLiteCallRegistry], wake: threading.Event) -> N
         wake.wait()
         wake.clear()
         registry = owner()
-        if registry is None or registry._thread is not threading.current_thread():
+        if registry is None:
             return
         try:
-            registry.upkeep()
+            with registry._keeping:  # first: `close` may be under way
+                if registry._thread is not threading.current_thread():
+                    return
+                registry.upkeep()
         except Exception as error:  # noqa: BLE001 - the application must not see it, nor this thread end by it
             swallow("SQLiteCallRegistry.upkeep", error)
         del registry

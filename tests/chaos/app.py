@@ -2,6 +2,7 @@
 
 usage: python -m tests.chaos.app OPTIONS STEP...
 OPTIONS: JSON, the arguments of `configure`, and ``prefix``, with which the ids of its votes begin.
+CHAOS_AHEAD in the environment: seconds by which the clock is wrong.
 STEP: a method of `Application` and its arguments. Before the first one it calls `configure`, unless that is ``bare``.
 """
 
@@ -143,6 +144,7 @@ class Application:
 
 def main(options: str, *steps: str) -> None:
     application = Application(json.loads(options))
+    application.jump(os.environ.get("CHAOS_AHEAD", "0"))
     if steps[:1] != ("bare",):
         application.configure()
     children: list[int] = []

@@ -47,13 +47,18 @@ class App:
     """One run of the application. What it says comes from `hear`; `go` lets it go on where it waits."""
 
     def __init__(
-        self, *steps: str, environ: Mapping[str, str] | None = None, instrumented: bool = False, **options: Any
+        self,
+        *steps: str,
+        program: str = "app",
+        environ: Mapping[str, str] | None = None,
+        instrumented: bool = False,
+        **options: Any,
     ) -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
         python = [str(INSTRUMENT), sys.executable] if instrumented else [sys.executable]
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by `_end`
         self.process = subprocess.Popen(
-            [*python, "-m", "tests.chaos.app", json.dumps(options), *steps],
+            [*python, "-m", f"tests.chaos.{program}", *([json.dumps(options)] if options else []), *steps],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

@@ -6,7 +6,8 @@ import pytest
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanContext, TraceFlags
 
 from otel_llm_feedback import CallRegistry, InvalidField, InvalidValue, LLMCall, Settings, Target
-from otel_llm_feedback.feedback.event import FeedbackEvent, Place, Statement, compose, locate, state
+from otel_llm_feedback.feedback.event import FeedbackEvent, Place, compose, locate
+from otel_llm_feedback.feedback.statement import Statement, state
 from tests.feedback.world import CHAT, DIMENSIONS, NOW, SPAN, TRACE, World
 
 KEY = b"not a secret"

@@ -18,7 +18,8 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, ParentBased, 
 
 from otel_llm_feedback import LLMCall, Receipt, Settings, Target, __version__, llm_context
 from otel_llm_feedback.counters import DEFAULT_COUNTERS
-from otel_llm_feedback.feedback.record import Recorder, default_recorder, record_feedback, set_default_recorder
+from otel_llm_feedback.feedback.record import record_feedback
+from otel_llm_feedback.feedback.recorder import Recorder, default_recorder, set_default_recorder
 from otel_llm_feedback.identity import pseudonym
 from tests.feedback.world import CHAT, DIMENSIONS, LEAST, NOW, PASS, SAMPLED, SPAN, TRACE, UNSAMPLED, World
 

@@ -6,7 +6,7 @@ import pytest
 
 from demo.openai_server import OpenAIServer
 from otel_llm_feedback import boundary
-from otel_llm_feedback.feedback.record import set_default_recorder
+from otel_llm_feedback.feedback.recorder import set_default_recorder
 from otel_llm_feedback.receiver import MemorySink, Receiver
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from otel_llm_feedback import ConfigurationError, Pipeline, Target, boundary, co
 from otel_llm_feedback.counters import DEFAULT_COUNTERS
 from otel_llm_feedback.delivery.shared import running
 from otel_llm_feedback.feedback import record
-from otel_llm_feedback.feedback.record import default_recorder
+from otel_llm_feedback.feedback.recorder import default_recorder
 from otel_llm_feedback.spans.registry import default_registry
 from tests.setup.running import run
 

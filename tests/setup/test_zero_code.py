@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from otel_llm_feedback import Recorder, Settings, Target, boundary, record_feedback
-from otel_llm_feedback.feedback.record import default_recorder, set_default_recorder
+from otel_llm_feedback.feedback.recorder import default_recorder, set_default_recorder
 from otel_llm_feedback.identity import pseudonym
 from tests.setup.running import run
 

@@ -33,10 +33,11 @@ from otel_llm_feedback import (
     Recorder,
     Settings,
     Target,
+    boundary,
     current_target,
     record_feedback,
 )
-from otel_llm_feedback.counters import Counters
+from otel_llm_feedback.counters import DEFAULT_COUNTERS, Counters
 from otel_llm_feedback.feedback.emit import LogEmitter
 from otel_llm_feedback.spans import call_tables
 from otel_llm_feedback.spans.sqlite_registry import FRESH_CALLS, SQLiteCallRegistry
@@ -399,6 +400,20 @@ def test_many_calls_take_little_room(path: Path, clock: Clock) -> None:
     as_text = sum(len(json.dumps(call)) for call in calls[-30_000:])
     assert path.stat().st_size < 1.6 * as_text
     assert log < 10 * as_text  # it is started anew, not continued for ever
+
+
+@pytest.mark.slow
+def test_the_log_is_started_anew_even_if_calls_never_stop_coming(registry: SQLiteCallRegistry, path: Path) -> None:
+    for number in range(1, 10_000):
+        call = a_call(
+            number * 0x9E3779B97F4A7C15 % 2**64,
+            trace=number * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128,
+            response=f"chatcmpl-{number:029d}",
+        )
+        registry.put(call)
+        for look_up in (registry.by_response, registry.by_message, registry.by_conversation):
+            look_up(f"chatcmpl-{number:029d}")
+    assert path.with_name("calls.db-wal").stat().st_size < 40 * 2**20
 
 
 def test_texts_of_the_same_hash_are_told_apart(registry: SQLiteCallRegistry) -> None:
@@ -800,6 +815,36 @@ def test_what_cannot_be_stored(registry: SQLiteCallRegistry) -> None:
     assert counted(registry) == {("registry_failed", "not_storable"): 7}
     assert registry.by_response("sound") is not None
     assert len(registry) == 1
+
+
+def test_an_error_of_ours_does_not_end_the_thread(path: Path) -> None:
+    broken, called = threading.Event(), threading.Semaphore(0)
+
+    def clock() -> int:
+        if threading.current_thread() is not threading.main_thread():
+            called.release()
+            if not broken.is_set():
+                broken.set()
+                raise RuntimeError("only in the thread, only once")
+        return NOW
+
+    boundary.strict(False)
+    registry = SQLiteCallRegistry(path, time_ns=clock, counters=Counters())
+    before = DEFAULT_COUNTERS.total("internal_error", "RuntimeError")
+    for number in range(1, FRESH_CALLS + 1):
+        registry.put(a_call(number, trace=number))
+    assert called.acquire(timeout=20)
+    eventually(lambda: DEFAULT_COUNTERS.total("internal_error", "RuntimeError") == before + 1)
+    for number in range(FRESH_CALLS + 1, 2 * FRESH_CALLS + 1):
+        registry.put(a_call(number, trace=number))
+    assert called.acquire(timeout=20)
+    registry.close()
+
+
+def test_upkeep_without_a_file(registry: SQLiteCallRegistry, path: Path) -> None:
+    path.parent.chmod(0o777)
+    registry.upkeep()
+    assert counted(registry) == {("registry_failed", "misconfigured"): 2}
 
 
 def test_upkeep_of_a_file_that_cannot_be_opened(registry: SQLiteCallRegistry, path: Path) -> None:

@@ -14,6 +14,7 @@ from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogR
 from otel_llm_feedback import Recorder, Settings, record_feedback
 from otel_llm_feedback.counters import DEFAULT_COUNTERS
 from otel_llm_feedback.feedback.emit import LogEmitter
+from otel_llm_feedback.spans.registry import default_registry
 from tests.feedback.world import SAMPLED, as_sent
 
 HELD_FOR_SECONDS = 30.0
@@ -27,7 +28,7 @@ def main() -> None:
     held, release = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with DEFAULT_COUNTERS._lock, recorder.registry._lock:
+        with DEFAULT_COUNTERS._lock, default_registry()._lock:
             held.set()
             release.wait(HELD_FOR_SECONDS)
 
