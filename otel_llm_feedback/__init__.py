@@ -12,6 +12,7 @@ from otel_llm_feedback.errors import (
 from otel_llm_feedback.feedback.receipt import Receipt
 from otel_llm_feedback.feedback.record import record_feedback, record_feedback_batch
 from otel_llm_feedback.feedback.recorder import Recorder
+from otel_llm_feedback.feedback.resolve import resolve
 from otel_llm_feedback.feedback.revise import erase_feedback, retract_feedback, update_feedback
 from otel_llm_feedback.feedback.scales import Scale
 from otel_llm_feedback.redaction import Content, Redactor
@@ -53,6 +54,7 @@ __all__ = [
     "llm_context",
     "record_feedback",
     "record_feedback_batch",
+    "resolve",
     "retract_feedback",
     "update_feedback",
 ]

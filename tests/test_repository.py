@@ -35,7 +35,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
             {"current"},
             {"feedback"},
             {"delivery", "receiver"},
-            {"setup", "cli"},
+            {"setup", "cli", "testing"},
             {"__main__"},
         ),
     )

@@ -175,9 +175,10 @@ class Sender:
             # The answer does not say which ones: sending all again would duplicate the others.
             self._counters.add("rejected", self.signal.value, decision.rejected)
             self._spool.bury(piece.ids, "partially_rejected", answer.message)
+            self.settled += len(piece.ids)
         else:
+            self.settled += len(piece.ids)  # also if it cannot be deleted now: it will not come again
             self._spool.delivered(piece.ids)
-        self.settled += len(piece.ids)
 
     def _keep(self, piece: Piece, decision: Decision) -> None:
         self._counters.add("retried", decision.reason, len(piece.ids))
