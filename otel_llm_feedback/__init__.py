@@ -22,7 +22,9 @@ from otel_llm_feedback.spans.call import LLMCall
 from otel_llm_feedback.spans.context import llm_context
 from otel_llm_feedback.spans.exporter import NormalizingSpanExporter
 from otel_llm_feedback.spans.processor import LLMSpanProcessor
+from otel_llm_feedback.spans.registries import Registry
 from otel_llm_feedback.spans.registry import CallRegistry
+from otel_llm_feedback.spans.sqlite_registry import SQLiteCallRegistry
 from otel_llm_feedback.target import Target
 from otel_llm_feedback.version import __version__
 
@@ -42,6 +44,8 @@ __all__ = [
     "Receipt",
     "Recorder",
     "Redactor",
+    "Registry",
+    "SQLiteCallRegistry",
     "Scale",
     "Settings",
     "Target",

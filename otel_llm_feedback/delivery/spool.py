@@ -326,7 +326,13 @@ class Spool:
             times = [time for time in (store.oldest_time() for store in stores) if time is not None]
         tallies = [store.tally for store in stores]
         return SpoolStats(
-            records={signal: sum(tally.counts[n] for tally in tallies for n in _LANES_OF[signal]) for signal in Signal},
+            records={
+                # without what was delivered and, for want of room, could not be deleted yet
+                signal: sum(
+                    max(0, store.tally.counts[n] - len(store.settled(n))) for store in stores for n in _LANES_OF[signal]
+                )
+                for signal in Signal
+            },
             bytes=sum(store.size for store in stores),
             oldest_age_seconds=max(0.0, self._clock() - min(times)) if times else None,
             dead_letters=sum(tally.dead_count for tally in tallies),

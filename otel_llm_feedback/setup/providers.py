@@ -31,6 +31,8 @@ from otel_llm_feedback.settings import Settings
 from otel_llm_feedback.setup.exporters import make_exporters
 from otel_llm_feedback.spans.exporter import NormalizingSpanExporter
 from otel_llm_feedback.spans.processor import LLMSpanProcessor
+from otel_llm_feedback.spans.registries import Registry
+from otel_llm_feedback.spans.registry import set_default_registry
 from otel_llm_feedback.version import __version__
 
 __all__ = ["Pipeline", "attach", "configure"]
@@ -88,6 +90,7 @@ def configure(
     durable: bool = True,
     spool_dir: str | os.PathLike[str] | None = None,
     fsync: bool = False,
+    registry: Registry | None = None,
     pseudonym_key: str | bytes | None = None,
     raw_user_ids: bool | None = None,
     content: Content | ContentMode | None = None,
@@ -107,6 +110,8 @@ def configure(
         crashes of this process and outages of the collector. False: the SDK's own exporters, which keep it in memory.
     spool_dir: the spool's directory; default: ``OTEL_LLM_FEEDBACK_SPOOL_DIR``, else one for this service in the user's state.
     fsync: survive power loss too, at the price of a disk flush for each vote.
+    registry: where captured calls are kept; default: in the memory of this process. Give every worker of a host a
+        `SQLiteCallRegistry` of the same path, and a vote finds its call whichever of them it reaches.
     pseudonym_key, raw_user_ids, content: see `Settings`.
 
     Raises ConfigurationError, and SpoolError when the spool's directory cannot be used.
@@ -139,6 +144,8 @@ def configure(
         log_processors = [processor for each in log_exporters for processor in _log_processors(each)]
         undo.pop_all()
 
+    if registry is not None:
+        set_default_registry(registry)
     attach(traces, settings)
     for span_processor in span_processors:
         traces.add_span_processor(span_processor)

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from otel_llm_feedback.counters import DEFAULT_COUNTERS, Counters
 from otel_llm_feedback.errors import ConfigurationError
 from otel_llm_feedback.spans.call import LLMCall
+from otel_llm_feedback.spans.registries import Registry
 
-__all__ = ["CallRegistry", "default_registry"]
+__all__ = ["CallRegistry", "default_registry", "set_default_registry"]
 
 
 class CallRegistry:
@@ -147,10 +148,16 @@ def _renew_lock_in_children(registry: CallRegistry) -> None:
         os.register_at_fork(after_in_child=renew)
 
 
-_default: CallRegistry | None = None
+_default: Registry | None = None
 
 
-def default_registry() -> CallRegistry:
+def set_default_registry(registry: Registry | None) -> None:
+    """Replace the process-wide registry for whoever asks for it from now on; None: make a new one in memory."""
+    global _default
+    _default = registry
+
+
+def default_registry() -> Registry:
     """The registry that every processor and `record_feedback` of this process share unless given another."""
     global _default
     if _default is None:
