@@ -7,6 +7,7 @@ import resource
 import tempfile
 import time
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +21,10 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from benchmarks.main_job import LLM_TEN, PAST, NoLogExporter, bare_emit, one_span, vote
+from benchmarks.main_job import LLM_TEN, NoLogExporter, bare_emit, one_span, vote
 from benchmarks.ratios import Comparison, compare
 from benchmarks.sink import sink
-from otel_llm_feedback import Recorder, Settings, Target
+from otel_llm_feedback import Recorder, Settings
 from otel_llm_feedback.delivery.courier import Courier
 from otel_llm_feedback.delivery.encode import encode_log, encode_span
 from otel_llm_feedback.delivery.endpoint import endpoint_from
@@ -101,7 +102,8 @@ def drain(signal: str, protocol: str, base: str) -> str:
         begin = time.perf_counter()
         report = made.flush(120)
         ours = RECORDS / (time.perf_counter() - begin)
-        assert report, report
+    if not report:
+        raise SystemExit(f"not drained: {report}")
     verdict = "" if ours >= 10 * stock else "  MISSED"
     return f"drain {signal:6} over {protocol:13} {ours / stock:5.1f}x  {stock:9,.0f} -> {ours:9,.0f} records/s  aim >= 10{verdict}"
 
@@ -114,7 +116,7 @@ def finished(signal: str) -> Any:
         tracing.add_span_processor(SimpleSpanProcessor(spans))
         one_span(tracing, "opentelemetry.instrumentation.genai.openai", LLM_TEN)()
         return spans.get_finished_spans()[0]
-    logs = InMemoryLogRecordExporter()
+    logs = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]  # untyped upstream
     logging = LoggerProvider()
     logging.add_log_record_processor(SimpleLogRecordProcessor(logs))
     vote(Recorder(Settings(), CallRegistry(), logs=LogEmitter(logging)))()
@@ -126,7 +128,7 @@ def latencies(base: str) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         context = multiprocessing.get_context("spawn")
         with context.Pool(WRITERS) as pool:
-            times = sorted(sum(pool.starmap(write, [(f"{folder}/spool", base)] * WRITERS), []))
+            times = sorted(chain.from_iterable(pool.starmap(write, [(f"{folder}/spool", base)] * WRITERS)))
     points = {name: times[int(len(times) * share)] for name, share in (("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999))}
     found = ", ".join(f"{name} {value:.0f} us" for name, value in points.items())
     return [f"durable record_feedback, {WRITERS} processes writing and draining: {found}"]
@@ -156,13 +158,10 @@ def memory(base: str) -> str:
         for _ in range(MILLION):
             made.spool.put(Signal.LOGS, payload, precious=True)
         full = resident()
-        assert made.flush(300)
+        made.flush(300)
         return f"memory: {before:.0f} MiB, {full:.0f} MiB with a million records spooled, {resident():.0f} MiB once drained"
 
 
 def resident() -> float:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / (1 << 20)
-
-
-__all__ = ["PAST", "Target", "run"]

@@ -31,9 +31,13 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None: ...
 
 
+def _accept(_body: bytes, _context: grpc.ServicerContext) -> bytes:
+    return b""
+
+
 class _AnyService(grpc.GenericRpcHandler):
     def service(self, _: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes]:
-        handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(lambda body, context: b"")
+        handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(_accept)
         return handler
 
 
@@ -53,11 +57,10 @@ def sink() -> Iterator[dict[str, str]]:
     """Base URLs by protocol."""
     command = [sys.executable, "-m", "benchmarks.sink"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        http, grpc_port = process.stdout.readline().split()
+        said = process.stdout.readline() if process.stdout else ""
+        http, grpc_port = said.split()
         yield {"http/protobuf": f"http://127.0.0.1:{http}", "grpc": f"http://127.0.0.1:{grpc_port}"}
-        process.stdin.close()
+        process.communicate()  # closes its standard input, which ends it
 
 
 if __name__ == "__main__":

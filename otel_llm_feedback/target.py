@@ -137,12 +137,12 @@ class Target:
 
     @classmethod
     def project(cls, project_id: str) -> Target:
-        """A whole project. (As context of another target, pass ``project_id=`` to `record_feedback`.)"""
+        """A whole project. As context of another target, pass ``project_id=`` to `record_feedback` instead."""
         return cls("project", details=((names.PROJECT_ID, _id("project_id", project_id)),))
 
     @classmethod
     def experiment(cls, experiment_id: str) -> Target:
-        """A whole experiment. (As context of another target, pass ``experiment_id=`` to `record_feedback`.)"""
+        """A whole experiment. As context of another target, pass ``experiment_id=`` to `record_feedback` instead."""
         return cls("experiment", details=((names.EXPERIMENT_ID, _id("experiment_id", experiment_id)),))
 
     @classmethod
