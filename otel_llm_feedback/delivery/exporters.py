@@ -50,6 +50,7 @@ class _Spooling:
         service_name: str | None = None,
         fsync: bool = False,
     ) -> None:
+        self._released = False
         self.courier = acquire(
             os.environ,
             service_name=service_name or str(Resource.create().attributes.get(SERVICE_NAME, "")),
@@ -61,8 +62,10 @@ class _Spooling:
         )
 
     def shutdown(self) -> None:
-        """Let go of the courier; the last user ends it, after a last try to deliver."""
-        release(self.courier)
+        """Let go of the courier; the last user ends it, after a last try to deliver. A second time does nothing."""
+        if not self._released:
+            self._released = True
+            release(self.courier)
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Everything that was exported is on disk already."""

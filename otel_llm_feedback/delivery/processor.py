@@ -28,6 +28,7 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
     def __init__(self, courier: Courier, *, counters: Counters = DEFAULT_COUNTERS) -> None:
         self._courier = courier
         self._counters = counters
+        self._released = False
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Called by the SDK, in the application's thread."""
@@ -54,8 +55,10 @@ class SpoolLogRecordProcessor(LogRecordProcessor):
                 slip.spooled = True
 
     def shutdown(self) -> None:
-        """Let go of the courier; the last user ends it, after a last try to deliver."""
-        release(self._courier)
+        """Let go of the courier; the last user ends it, after a last try to deliver. A second time does nothing."""
+        if not self._released:
+            self._released = True
+            release(self._courier)
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Everything is on disk already; `Pipeline.flush` waits until it is delivered."""

@@ -39,7 +39,7 @@ def last_request(server: ScriptedServer) -> tuple[str, ...]:
         (INT, 1000, 0.1),
         (KILL, 1, 0.0),
         (KILL, 1, 0.1),
-        (KILL, 1, 0.9),
+        pytest.param(KILL, 1, 0.9, marks=pytest.mark.slow),
         (TERM, 1, 0.0),
         (INT, 1, 0.0),
     ],

@@ -61,17 +61,17 @@ def test_room_again(small_disk: Path) -> None:
     ballast.write_bytes(b"x" * 600_000)
     with ScriptedServer() as server:
         options: dict[str, Any] = {"endpoint": NOBODY, "spool_dir": str(small_disk / "spool")}
-        with App("record 2000", "wait", "record 60 30", "kill", **options) as app:
+        with App("record 2000", "wait", "record 20", "kill", **options) as app:
             before = app.hear("spooled")
             assert before["refused"]
             ballast.unlink()
             app.go()
             after = app.hear("spooled")
-            assert after["spooled"] == 60, after
+            assert after["spooled"] == 20, after
             app.exit(-9)
         drain(small_disk / "spool", server.endpoint)
         lost = {feedback_id for feedback_id, _, _ in before["refused"]}
-        all_delivered(small_disk / "spool", server, set(names(2060)) - lost)
+        all_delivered(small_disk / "spool", server, set(names(2020)) - lost)
 
 
 def test_a_read_only_disk(small_disk: Path) -> None:

@@ -125,6 +125,7 @@ def outage(collector: Collector, spool: Path, protocol: str, steps: str, down_se
     all_delivered(spool, collector, VOTES)
 
 
+@pytest.mark.slow
 def test_back_after_a_moment(absent: Collector, tmp_path: Path) -> None:
     outage(absent, tmp_path / "spool", PROTOCOLS[0], "record 1000", 1.0)
 
