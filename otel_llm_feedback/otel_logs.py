@@ -38,7 +38,7 @@ __all__ = [
 
 def is_missing(provider: APILoggerProvider) -> bool:
     """Whether this is the API's own do-nothing provider, that is, nobody has set a real one."""
-    return type(provider).__module__.partition(".")[2].startswith("_logs")
+    return type(provider).__module__.startswith("opentelemetry._logs")
 
 
 def accepts(logger: Logger, event_name: str) -> bool:

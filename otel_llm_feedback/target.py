@@ -24,6 +24,7 @@ __all__ = ["Target", "TargetLike"]
 MAX_HEADER = 8192
 MAX_ID = 512
 
+_ID = {length: re.compile(rf"(?!0{{{length}}})[0-9a-f]{{{length}}}") for length in (16, 32)}
 _IDS = re.compile(r"(?P<trace>[0-9a-f]{32})(?:[-:/](?P<span>[0-9a-f]{16}))?", re.IGNORECASE)
 # W3C Trace Context, section 3.2.2: version ff is invalid; versions after 00 may append fields.
 _TRACEPARENT = re.compile(
@@ -69,8 +70,8 @@ class Target:
 
     def __post_init__(self) -> None:
         for name, value, length in (("trace_id", self.trace_id, 32), ("span_id", self.span_id, 16)):
-            if value is not None and _hex(name, value, length, value) != value:
-                raise InvalidTarget(name, value, "pass it in lower case")
+            if value is not None:
+                _check_id(name, value, length)
 
     @property
     def identity(self) -> tuple[object, ...]:
@@ -224,6 +225,12 @@ def _checked(
     if flags is not None and (isinstance(flags, bool) or not isinstance(flags, int) or not 0 <= flags <= 255):
         raise InvalidTarget("trace_flags", flags, "pass the W3C flags as an int from 0 to 255")
     return Target("span" if span_hex else "trace", trace_hex, span_hex, flags, call=call)
+
+
+def _check_id(name: str, value: object, length: int) -> None:
+    if not isinstance(value, str) or not _ID[length].fullmatch(value):
+        _hex(name, value, length, value)
+        raise InvalidTarget(name, value, "pass it in lower case")
 
 
 def _hex(name: str, value: object, length: int, given: object) -> str:

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, TraceFlags
 
 from otel_llm_feedback import Target, current_span_id, current_target, current_trace_id
-from otel_llm_feedback.spans.registry import default_registry
+from otel_llm_feedback.spans.registry import CallRegistry, default_registry
 from tests.spans.samples import CHAT, UNKNOWN_SCOPE, Pipeline
 
 
@@ -168,12 +168,14 @@ def test_a_span_of_another_process_is_current() -> None:
 
 
 def test_ids_of_the_shared_registry() -> None:
-    pipeline = Pipeline(registry=default_registry())
+    shared = default_registry()
+    assert isinstance(shared, CallRegistry)
+    pipeline = Pipeline(registry=shared)
     with pipeline.http.start_as_current_span("POST /chat"):
         span = pipeline.llm.start_span("chat", attributes=CHAT)
         span.end()
         assert (current_trace_id(), current_span_id()) == ids(span)
-    default_registry().clear()
+    shared.clear()
 
 
 def test_a_span_is_what_it_says() -> None:

@@ -42,6 +42,9 @@ def spool_directory(
 
     Services do not share one by default: they may send to different collectors. Raises ConfigurationError without a home.
     """
+    given: object = directory  # annotations promise nothing at run time
+    if given is not None and (not isinstance(given, (str, os.PathLike)) or not os.fspath(given)):
+        raise ConfigurationError("spool_dir", given, "pass the path of a directory")
     if directory is not None or environ.get(SPOOL_DIR):
         return Path(directory if directory is not None else environ[SPOOL_DIR])
     state = environ.get("XDG_STATE_HOME") or (

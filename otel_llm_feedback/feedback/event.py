@@ -9,6 +9,7 @@ from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanContext, TraceFlags
 from opentelemetry.util.types import AttributeValue
 
 from otel_llm_feedback import attributes as names
+from otel_llm_feedback.errors import InvalidField
 from otel_llm_feedback.feedback.statement import Statement
 from otel_llm_feedback.identity import derived_id, pseudonym
 from otel_llm_feedback.settings import Settings
@@ -16,7 +17,7 @@ from otel_llm_feedback.spans.call import LLMCall, capture
 from otel_llm_feedback.spans.registries import Registry
 from otel_llm_feedback.target import Target
 
-__all__ = ["NOWHERE", "FeedbackEvent", "Place", "compose", "locate"]
+__all__ = ["NOWHERE", "FeedbackEvent", "Place", "check_agreement", "compose", "locate"]
 
 
 class Place(NamedTuple):
@@ -70,11 +71,7 @@ def locate(target: Target, registry: Registry) -> Place:
         call = registry.by_response(target.response_id)
     elif target.message_id is not None:
         call = registry.by_message(target.message_id)
-    return (
-        Place(call.trace_id, call.span_id, call.trace_flags, call)
-        if call is not None
-        else Place(None, None, None, None)
-    )
+    return NOWHERE if call is None else Place(call.trace_id, call.span_id, call.trace_flags, call)
 
 
 def _open_call(target: Target) -> LLMCall | None:
@@ -114,6 +111,19 @@ def compose(
     attributes[names.ID] = feedback_id
     attributes[names.EVALUATION_NAME] = said.name
     return FeedbackEvent(feedback_id, said.at or now, now, place, attributes)
+
+
+def check_agreement(target: Target, said: Statement) -> None:
+    """Raise InvalidField when a session, project or experiment is the target and another one is given beside it."""
+    named = {names.SESSION_ID: target.session_id, **dict(target.details)}
+    for field, attribute in (
+        ("session_id", names.SESSION_ID),
+        ("project_id", names.PROJECT_ID),
+        ("experiment_id", names.EXPERIMENT_ID),
+    ):
+        given = said.attributes.get(attribute)
+        if given is not None and named.get(attribute) not in {None, given}:
+            raise InvalidField(field, given, "the target is another one: leave this out", private=True)
 
 
 def _add_target(attributes: dict[str, AttributeValue], target: Target, place: Place) -> None:

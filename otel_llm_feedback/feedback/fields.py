@@ -10,14 +10,27 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
-from functools import lru_cache
+from functools import lru_cache, partial
 from numbers import Real
+from typing import TypeAlias
 
 from otel_llm_feedback.errors import InvalidField, InvalidValue
 
-__all__ = ["as_json", "clean_metadata", "clean_score", "clean_text", "clean_time", "required_text"]
+__all__ = [
+    "Cleaner",
+    "as_json",
+    "clean_metadata",
+    "clean_score",
+    "clean_text",
+    "clean_time",
+    "required_text",
+    "required_time",
+]
+
+Cleaner: TypeAlias = Callable[[str, object, int], "str | None"]
+"""From a field's name, its text or nested value, and a limit, to the text that may be sent."""
 
 MAX_LABEL = 128
 MAX_NAME = 180
@@ -48,7 +61,8 @@ def _number(value: object) -> float:
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise InvalidValue("value", value, "pass a number within 64 bits")
     if not isinstance(value, (int, float, Real)):
-        raise InvalidValue("value", value, "pass a bool, a number or a short text")
+        fix = "pass a bool, a number, a short text, or a dict or list that is not empty"
+        raise InvalidValue("value", value, fix, private=True)
     try:
         number = float(value)
     except OverflowError:
@@ -63,7 +77,7 @@ def required_text(
 ) -> str:
     """A text that must be there and short; it is refused rather than cut."""
     if not isinstance(value, str):
-        raise error(field, value, "pass text")
+        raise error(field, value, "pass text", private=not isinstance(value, (int, float)))
     if not value.strip():
         raise error(field, value, "pass a non-empty text, or leave it out")
     if len(value) > limit:
@@ -90,18 +104,21 @@ def clean_text(field: str, value: object, limit: int, marks: list[str]) -> str:
 
 
 def clean_time(at: object) -> int | None:
+    """`required_time`, but None for None."""
+    return None if at is None else required_time("at", at)
+
+
+def required_time(field: str, at: object) -> int:
     """Nanoseconds since the epoch, from the same or from an aware datetime."""
-    if at is None:
-        return None
     if isinstance(at, datetime):
         if at.utcoffset() is None:
-            raise InvalidField("at", at, "pass a datetime with a time zone, for example datetime.now(timezone.utc)")
+            raise InvalidField(field, at, "pass a datetime with a time zone, for example datetime.now(timezone.utc)")
         at = (at - _EPOCH) // timedelta(microseconds=1) * 1000
     if isinstance(at, bool) or not isinstance(at, int):
-        raise InvalidField("at", at, "pass an aware datetime, or nanoseconds since the epoch as an int")
+        raise InvalidField(field, at, "pass an aware datetime, or nanoseconds since the epoch as an int")
     if not _EARLIEST <= at < 2**63:
-        raise InvalidField("at", at, "pass nanoseconds since the epoch: this is not a time after 1973 in that unit")
-    return at
+        raise InvalidField(field, at, "pass nanoseconds since the epoch: this is not a time after 1973 in that unit")
+    return int(at)
 
 
 def clean_metadata(
@@ -109,17 +126,18 @@ def clean_metadata(
     max_keys: int,
     max_length: int,
     marks: list[str],
-    clean: Callable[[str, object, int], str | None] | None = None,
+    clean: Cleaner | None = None,
 ) -> dict[str, str | bool | int | float]:
     """The caller's own keys and values; nested values become JSON text, None values are left out.
 
-    clean: what becomes of texts, None for nothing; by default they are only cut.
+    clean: what becomes of texts and of nested values, None for nothing; by default they are only cut.
     """
     if metadata is None:
         return {}
     if not isinstance(metadata, Mapping):
         raise InvalidField("metadata", metadata, "pass a mapping from names to values", private=True)
-    clean = clean if clean is not None else lambda field, text, limit: clean_text(field, text, limit, marks)
+    if clean is None:
+        clean = partial(_cut, marks=marks)
     cleaned: dict[str, str | bool | int | float] = {}
     for taken, (key, value) in enumerate(metadata.items()):
         if taken == max_keys:
@@ -144,9 +162,7 @@ def _is_key(key: str) -> bool:
     return _KEY.fullmatch(key) is not None
 
 
-def _metadata_value(
-    field: str, value: object, limit: int, clean: Callable[[str, object, int], str | None]
-) -> str | bool | int | float | None:
+def _metadata_value(field: str, value: object, limit: int, clean: Cleaner) -> str | bool | int | float | None:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -159,13 +175,25 @@ def _metadata_value(
         if not math.isfinite(value):
             raise InvalidField(field, value, "pass a finite number")
         return float(value)
-    return clean(field, as_json(field, value), limit)
+    return clean(field, value, limit)
+
+
+def _cut(field: str, value: object, limit: int, marks: list[str]) -> str:
+    return clean_text(field, value if isinstance(value, str) else as_json(field, value), limit, marks)
 
 
 def as_json(field: str, value: object) -> str:
-    """Any JSON value as text."""
+    """Any JSON value as text; mappings and sequences of any class will do."""
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_builtin)
     except (TypeError, ValueError, RecursionError) as error:
         fix = "pass text, a bool, a number, or lists and dicts of those, neither cyclic nor deeply nested"
         raise InvalidField(field, value, fix, private=True) from error
+
+
+def _builtin(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray, memoryview)):
+        return list(value)
+    raise TypeError

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from otel_llm_feedback.boundary import swallow
 from otel_llm_feedback.errors import FeedbackError, InvalidField, InvalidValue
 from otel_llm_feedback.feedback.emit import needs_span
-from otel_llm_feedback.feedback.event import FeedbackEvent, compose, locate
+from otel_llm_feedback.feedback.event import check_agreement, compose, locate
 from otel_llm_feedback.feedback.receipt import Receipt
-from otel_llm_feedback.feedback.recorder import Recorder, default_recorder, send
-from otel_llm_feedback.feedback.statement import Fields, Statement, state
+from otel_llm_feedback.feedback.recorder import Prepared, Recorder, attempt, default_recorder, send
+from otel_llm_feedback.feedback.statement import Fields, state
 from otel_llm_feedback.target import Target, TargetLike
 
 if TYPE_CHECKING:
@@ -50,15 +50,7 @@ def record_feedback(
     before anything is sent, and nothing else.
     """
     using = recorder if recorder is not None else default_recorder()
-    try:
-        about, said, event = prepare(target, value, fields, mode, using)
-    except FeedbackError:
-        raise
-    except Exception as error:  # noqa: BLE001 - code of an argument's own class failed, or ours
-        swallow("record_feedback", error)
-        using.counters.add("dropped", "internal_error")
-        return Receipt(using.new_id(), "dropped", "internal_error")
-    return send(event, said, about, mode, using)
+    return send(attempt(lambda: prepare(target, value, fields, mode, using), using), mode, using)
 
 
 def record_feedback_batch(
@@ -70,11 +62,13 @@ def record_feedback_batch(
     `record_feedback` would, with the item's number in ``error.item``, and nothing is recorded.
     """
     using = recorder if recorder is not None else default_recorder()
-    ready = [_prepare_item(number, item, mode, using) for number, item in enumerate(items)]
-    return [send(event, said, about, mode, using) for about, said, event in ready]
+    if not isinstance(items, Iterable):
+        raise InvalidField("items", items, "pass a list of mappings", private=True)
+    ready = [attempt(partial(_prepare_item, *numbered, mode, using), using) for numbered in enumerate(items)]
+    return [send(each, mode, using) for each in ready]
 
 
-def _prepare_item(number: int, item: object, mode: str, using: Recorder) -> tuple[Target, Statement, FeedbackEvent]:
+def _prepare_item(number: int, item: object, mode: str, using: Recorder) -> Prepared:
     try:
         if not isinstance(item, Mapping) or "target" not in item:
             raise InvalidField("items", item, "pass mappings that have at least a target", private=True)
@@ -85,21 +79,18 @@ def _prepare_item(number: int, item: object, mode: str, using: Recorder) -> tupl
         raise
 
 
-def prepare(
-    target: TargetLike, value: object, fields: Mapping[str, Any], mode: str, using: Recorder
-) -> tuple[Target, Statement, FeedbackEvent]:
+def prepare(target: TargetLike, value: object, fields: Mapping[str, Any], mode: str, using: Recorder) -> Prepared:
     """Check everything and put the event together, without sending it."""
     if mode not in MODES:
         raise InvalidField("mode", mode, "use 'log', 'span_event' or 'both'")
     about = Target.of(target)
-    said = state(using.settings, value, **fields)
+    said = state(using.settings, value, fields)
     if not said.says:
         fix = "pass a value, or a label, categories, a comment, a correction, a signal, a preference or an error"
         raise InvalidValue("value", value, fix)
-    session_id = fields.get("session_id")
-    if session_id is not None and about.session_id not in (None, session_id):
-        raise InvalidField("session_id", session_id, "the target is another session: leave this out", private=True)
+    check_agreement(about, said)
     place = locate(about, using.registry)
     if mode != "log":
         needs_span(place)
-    return about, said, compose(about, place, said, using.settings, now=using.time_ns(), random_id=using.new_id())
+    event = compose(about, place, said, using.settings, now=using.time_ns(), random_id=using.new_id())
+    return Prepared(event, said, about)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ParamSpec
+from typing import Any, NamedTuple, ParamSpec
 
 from otel_llm_feedback.boundary import say_once, swallow
 from otel_llm_feedback.counters import DEFAULT_COUNTERS, Counters
-from otel_llm_feedback.errors import ConfigurationError
+from otel_llm_feedback.errors import ConfigurationError, FeedbackError
 from otel_llm_feedback.feedback.emit import LogEmitter, SpanEventEmitter
 from otel_llm_feedback.feedback.event import FeedbackEvent
 from otel_llm_feedback.feedback.receipt import Receipt, Status
 from otel_llm_feedback.feedback.statement import Statement
 from otel_llm_feedback.identity import random_id
+from otel_llm_feedback.redaction import Content
 from otel_llm_feedback.settings import Settings
 from otel_llm_feedback.slip import Slip
 from otel_llm_feedback.spans.processor import refuse_user_id
@@ -22,7 +23,7 @@ from otel_llm_feedback.spans.registries import Registry
 from otel_llm_feedback.spans.registry import default_registry
 from otel_llm_feedback.target import Target
 
-__all__ = ["Recorder", "default_recorder", "send", "set_default_recorder"]
+__all__ = ["Prepared", "Recorder", "attempt", "default_recorder", "send", "set_default_recorder", "usable_settings"]
 
 ADVICE = {
     "no_logger_provider": "no LoggerProvider is set, so feedback goes nowhere: call otel_llm_feedback.configure() or set one up",
@@ -58,12 +59,20 @@ def default_recorder() -> Recorder:
     """The process-wide recorder, made from the environment at first use unless `configure` made it."""
     global _default
     if _default is None:
-        try:
-            _default = Recorder(Settings.from_os_environ())
-        except ConfigurationError as error:  # the vote is not to blame for it, and goes on without the setting
-            say_once(f"default_recorder/{error.field}", "%s", error)
-            _default = Recorder(Settings())
+        _default = Recorder(usable_settings())
     return _default
+
+
+def usable_settings(**given: Any) -> Settings:
+    """Those of the environment. When they are wrong, votes are not to blame and go on, but send as little as can be meant.
+
+    given: as for `Settings.from_environ`.
+    """
+    try:
+        return Settings.from_os_environ(**given)
+    except ConfigurationError as error:
+        say_once(f"settings/{error.field}", "%s; until then no content and no user id is sent", error)
+        return Settings(content=Content("off"))
 
 
 def set_default_recorder(recorder: Recorder | None) -> None:
@@ -77,13 +86,38 @@ def _count_changes(said: Statement, using: Recorder) -> None:
         using.counters.add("truncated", mark.partition(":")[0].partition(".")[0])
     for kind, count in said.redactions.items():
         using.counters.add("redacted", kind, count)
+    if said.withheld:
+        using.counters.add("withheld", "content_off", said.withheld)
     if said.user_id is not None and using.settings.pseudonym_key is None and not using.settings.raw_user_ids:
         refuse_user_id(using.counters)
 
 
-def send(event: FeedbackEvent, said: Statement, about: Target | None, mode: str, using: Recorder) -> Receipt:
+class Prepared(NamedTuple):
+    """An event that is checked and put together, with what it was made from."""
+
+    event: FeedbackEvent
+    said: Statement
+    about: Target | None
+
+
+def attempt(prepare: Callable[[], Prepared], using: Recorder) -> Prepared | Receipt:
+    """What `prepare` makes, or the receipt of a loss where not the caller failed. Raises only the caller's mistakes."""
+    try:
+        return prepare()
+    except FeedbackError:
+        raise
+    except Exception as error:  # noqa: BLE001 - code of an argument's own class failed, or ours
+        swallow("record_feedback", error)
+        using.counters.add("dropped", "internal_error")
+        return Receipt(using.new_id(), "dropped", "internal_error")
+
+
+def send(ready: Prepared | Receipt, mode: str, using: Recorder) -> Receipt:
     """Emit an event as a log record, a span event or both, and say what became of it. Never raises."""
-    if said.marks or said.redactions or said.user_id is not None:
+    if isinstance(ready, Receipt):
+        return ready
+    event, said, about = ready
+    if said.marks or said.redactions or said.withheld or said.user_id is not None:
         _count_changes(said, using)
     as_span_event = "" if mode == "log" else _guarded(using.span_events.emit, event, about)
     with Slip() as slip:

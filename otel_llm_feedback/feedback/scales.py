@@ -204,8 +204,9 @@ class Scale:
         return number
 
     def _refused(self, value: object) -> InvalidValue:
-        # A text where none is meant is likely to be what somebody wrote, so it stays out of the message.
-        private = isinstance(value, str) and (self.type != "categorical" or len(value) > MAX_TEXT)
+        # What is neither a number nor a short label is likely to be what somebody wrote, so it stays out of the message.
+        label = isinstance(value, str) and self.type == "categorical" and len(value) <= MAX_TEXT
+        private = not label and not isinstance(value, (bool, int, float, type(None)))
         return InvalidValue("value", value, f"on the scale {self.name!r} pass {self._expected()}", private=private)
 
     def _expected(self) -> str:

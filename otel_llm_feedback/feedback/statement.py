@@ -7,7 +7,6 @@ what is allowed.
 from __future__ import annotations
 
 import difflib
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, TypedDict
@@ -23,6 +22,7 @@ from otel_llm_feedback.feedback.fields import (
     clean_score,
     clean_time,
     required_text,
+    required_time,
 )
 from otel_llm_feedback.feedback.ratings import read_rating
 from otel_llm_feedback.feedback.scales import Scale
@@ -80,6 +80,7 @@ class Said(TypedDict, total=False):
     Around it
         at: when it was said: an aware datetime, or nanoseconds since the epoch. Default: now.
         session_id, environment, release, prompt_name, prompt_version, project_id, experiment_id.
+        target_start_time: when what it is about began, as for ``at``; some stores find it sooner by it.
         group_id, group_choice, group_baseline: a preference among several answers.
         revision: orders what is said under one id. Default: microseconds since the epoch.
     """
@@ -113,6 +114,7 @@ class Said(TypedDict, total=False):
     prompt_version: str | None
     project_id: str | None
     experiment_id: str | None
+    target_start_time: datetime | int | None
     group_id: str | None
     group_choice: str | None
     group_baseline: str | None
@@ -128,7 +130,9 @@ class Fields(Said, total=False):
 
 
 class Statement(NamedTuple):
-    """What was said. attributes: by attribute name; metadata: by the caller's keys; says: whether it says anything at all."""
+    """What was said. attributes: by attribute name; metadata: by the caller's keys; withheld: how many texts the settings keep
+    from being sent; says: whether it says anything at all, be it withheld.
+    """
 
     name: str
     attributes: dict[str, AttributeValue]
@@ -138,17 +142,18 @@ class Statement(NamedTuple):
     user_id: str | None
     revision: int | None
     marks: list[str]
-    redactions: Counter[str]
+    redactions: Mapping[str, int]
+    withheld: int
     says: bool
 
 
-def state(settings: Settings, value: object = None, **given: Any) -> Statement:
-    """Check and clean. Raises InvalidValue or InvalidField."""
+def state(settings: Settings, value: object, given: Mapping[str, Any]) -> Statement:
+    """Check and clean a value and the keywords given with it. Raises InvalidValue or InvalidField."""
     if not FIELDS.issuperset(given):
         _refuse_unknown(given)
     wording = Wording(settings.content)
     metadata = clean_metadata(
-        given.get("metadata"), settings.max_metadata_keys, settings.max_metadata_length, wording.marks, wording.text
+        given.get("metadata"), settings.max_metadata_keys, settings.max_metadata_length, wording.marks, wording.either
     )
     said: dict[str, AttributeValue] = {}
     for field, content in given.items():
@@ -158,7 +163,7 @@ def state(settings: Settings, value: object = None, **given: Any) -> Statement:
     if given.keys() & RICH:
         _say_more(said, given, settings, wording)
     reading = _say_value(said, value, given, settings, wording)
-    comment = given.get("comment") if given.get("comment") is not None else reading
+    comment = given.get("comment") if reading is None else reading
     if comment is not None:
         words = wording.text("comment", comment, settings.max_comment_length)
         if words and words.strip():  # an empty box of a form is no comment
@@ -173,13 +178,14 @@ def state(settings: Settings, value: object = None, **given: Any) -> Statement:
         revision=_revision(given.get("revision")),
         marks=wording.marks,
         redactions=wording.redactions,
-        says=not SAYING.isdisjoint(said) or _said_in_words(comment),
+        withheld=wording.withheld,
+        says=value is not None or not SAYING.isdisjoint(said) or _is_said(comment) or _is_said(given.get("correction")),
     )
 
 
-def _said_in_words(comment: object) -> bool:
-    """A comment counts as said also where the settings keep its words from being sent."""
-    return isinstance(comment, str) and bool(comment.strip())
+def _is_said(content: object) -> bool:
+    """An empty box of a form says nothing. What the settings keep from being sent was said all the same."""
+    return bool(content.strip()) if isinstance(content, str) else content is not None
 
 
 def _say_value(
@@ -187,36 +193,44 @@ def _say_value(
 ) -> str | None:
     """The value, on its scale if it has one; returns what is a comment rather than a value."""
     scale, label = given.get("scale"), given.get("label")
+    named = None if label is None else required_text("label", label, MAX_LABEL, InvalidValue)
     if scale is None:
         if isinstance(value, (Mapping, list, tuple)) and value:
             _put(said, names.VALUE, wording.json("value", value, settings.max_comment_length))
             value = None
-        score, text = clean_score(value, label)
+        score, text = clean_score(value, named)
         _put(said, names.SCORE_VALUE, score)
         _put(said, names.SCORE_LABEL, text)
         return None
-    if scale == "text":
-        _say_rating(said, value, label)
+    if isinstance(scale, str) and scale == "text":
+        _say_rating(said, value, named)
         return None
     if not isinstance(scale, Scale):
-        raise InvalidField("scale", scale, "pass a Scale, or 'text'")
-    on_scale = value if value is not None else label
+        raise InvalidField("scale", scale, "pass a Scale, or 'text'", private=True)
+    return _say_on_scale(said, scale, value, named, given.get("comment"))
+
+
+def _say_on_scale(
+    said: dict[str, AttributeValue], scale: Scale, value: object, label: str | None, comment: object
+) -> str | None:
+    """A label alone is the value on a categorical scale, and stands for itself on the others."""
+    on_scale = label if value is None and scale.type == "categorical" else value
     said.update(scale.attributes(on_scale))
+    _put(said, names.SCORE_LABEL, label)
     if on_scale is None:
         return None
     reading = scale.check(on_scale)
+    if isinstance(value, str) and reading.label is not None and label not in {None, reading.label}:
+        raise InvalidValue("label", label, "a text as value is a label already; pass one of them", private=True)
     _put(said, names.SCORE_VALUE, reading.score)
-    _put(
-        said,
-        names.SCORE_LABEL,
-        reading.label if label is None else required_text("label", label, MAX_LABEL, InvalidValue),
-    )
-    if reading.text is not None and given.get("comment") is not None:
-        raise InvalidField("comment", given["comment"], "on a freeform scale the value is the comment", private=True)
+    if label is None:
+        _put(said, names.SCORE_LABEL, reading.label)
+    if reading.text is not None and _is_said(comment):
+        raise InvalidField("comment", comment, "on a freeform scale the value is the comment", private=True)
     return reading.text
 
 
-def _say_rating(said: dict[str, AttributeValue], value: object, label: object) -> None:
+def _say_rating(said: dict[str, AttributeValue], value: object, label: str | None) -> None:
     rating = read_rating(value) if isinstance(value, str) else None
     if rating is None:
         fix = "pass a rating as people write it, such as '7/10', 'good' or a thumb, or give another scale"
@@ -224,7 +238,7 @@ def _say_rating(said: dict[str, AttributeValue], value: object, label: object) -
     if rating.scale is not None:
         said.update(rating.scale.attributes(rating.score))
     said[names.SCORE_VALUE] = rating.score
-    said[names.SCORE_LABEL] = rating.label if label is None else required_text("label", label, MAX_LABEL, InvalidValue)
+    said[names.SCORE_LABEL] = rating.label if label is None else label
 
 
 def _say_more(said: dict[str, AttributeValue], given: Mapping[str, Any], settings: Settings, wording: Wording) -> None:
@@ -233,10 +247,8 @@ def _say_more(said: dict[str, AttributeValue], given: Mapping[str, Any], setting
     for field, attribute in (("snapshot_input", names.SNAPSHOT_INPUT), ("snapshot_output", names.SNAPSHOT_OUTPUT)):
         if given.get(field) is not None:
             _put(said, attribute, wording.text(field, given[field], limit))
-    correction = given.get("correction")
-    if correction is not None:
-        clean = wording.text if isinstance(correction, str) else wording.json
-        _put(said, names.CORRECTION, clean("correction", correction, limit))
+    if _is_said(given.get("correction")):
+        _put(said, names.CORRECTION, wording.either("correction", given["correction"], limit))
     if given.get("source_metadata") is not None:
         if not isinstance(given["source_metadata"], Mapping):
             raise InvalidField("source_metadata", given["source_metadata"], "pass a mapping", private=True)
@@ -295,7 +307,7 @@ def _one_of(allowed: Sequence[str] | Mapping[str, float]) -> Callable[[str, obje
 def _categories(field: str, value: object) -> list[str]:
     given = [value] if isinstance(value, str) else value
     if not isinstance(given, (list, tuple, set, frozenset)) or not 0 < len(given) <= MAX_CATEGORIES:
-        raise InvalidField(field, value, f"pass a text, or a list of 1 to {MAX_CATEGORIES} texts")
+        raise InvalidField(field, value, f"pass a text, or a list of 1 to {MAX_CATEGORIES} texts", private=True)
     cleaned = [_short(field, each) for each in given]
     return sorted(cleaned) if isinstance(given, (set, frozenset)) else cleaned
 
@@ -303,14 +315,15 @@ def _categories(field: str, value: object) -> list[str]:
 def _revision(value: object) -> int | None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63):
         raise InvalidField("revision", value, "pass an int from 0 up, within 63 bits")
-    return value
+    return None if value is None else int(value)
 
 
-def _refuse_unknown(given: Mapping[str, object]) -> None:
+def _refuse_unknown(given: Mapping[Any, object]) -> None:
     unknown = next(name for name in given if name not in FIELDS)
-    close = difflib.get_close_matches(unknown, FIELDS, 1)
+    shown = unknown[:MAX_NAME] if isinstance(unknown, str) else type(unknown).__name__
+    close = difflib.get_close_matches(shown, sorted(FIELDS), 1)
     advice = f"did you mean {close[0]}=?" if close else f"the keywords are {', '.join(sorted(FIELDS))}"
-    raise InvalidField(unknown, given[unknown], f"there is no such keyword; {advice}", private=True)
+    raise InvalidField(shown, given[unknown], f"there is no such keyword; {advice}", private=True)
 
 
 PLAIN: dict[str, tuple[str, Callable[[str, object], AttributeValue]]] = {
@@ -333,6 +346,7 @@ PLAIN: dict[str, tuple[str, Callable[[str, object], AttributeValue]]] = {
     "source_run_id": (names.SOURCE_RUN_ID, _identifier),
     "source_type": (names.SOURCE_TYPE, _one_of(SOURCE_TYPES)),
     "submitter_type": (names.SUBMITTER_TYPE, _short),
+    "target_start_time": (names.TARGET_START_TIME, required_time),
     "weight": (names.WEIGHT, _fraction),
 }
 """Fields that become one attribute as they are: which, and what is allowed."""

@@ -14,10 +14,8 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type:
 
 from otel_llm_feedback.boundary import say_once, swallow
 from otel_llm_feedback.delivery.exporters import SpoolLogExporter
-from otel_llm_feedback.errors import ConfigurationError
-from otel_llm_feedback.feedback.recorder import Recorder, set_default_recorder
+from otel_llm_feedback.feedback.recorder import Recorder, set_default_recorder, usable_settings
 from otel_llm_feedback.otel_logs import get_logger_provider
-from otel_llm_feedback.settings import Settings
 from otel_llm_feedback.setup.providers import attach
 
 __all__ = ["FeedbackInstrumentor"]
@@ -41,14 +39,12 @@ class FeedbackInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # untyped u
     def _instrument(self, **kwargs: Any) -> None:
         try:
             self._attach(kwargs)
-        except ConfigurationError as error:
-            say_once(f"instrument/{error.field}", "LLM spans are not captured: %s", error)
         except Exception as error:  # noqa: BLE001 - an exception would keep other instrumentors from being loaded
             swallow("FeedbackInstrumentor", error)
 
     def _attach(self, options: dict[str, Any]) -> None:
         self._spool_feedback()
-        settings = Settings.from_os_environ(**{name: options[name] for name in OPTIONS if name in options})
+        settings = usable_settings(**{name: options[name] for name in OPTIONS if name in options})
         provider = options.get("tracer_provider") or trace.get_tracer_provider()
         if not hasattr(provider, "add_span_processor"):
             say_once("no_sdk", "LLM spans are not captured: the TracerProvider does not take span processors")

@@ -209,6 +209,8 @@ def _publish_counters() -> None:
 
 def _resource(service_name: str | None, existing: Any) -> Resource:
     """The resource of the provider that is there, so that feedback and spans name the same service; else a new one."""
+    if not isinstance(service_name, str | None):
+        raise ConfigurationError("service_name", service_name, "pass text")
     resource = getattr(existing, "resource", None)
     if service_name is None and isinstance(resource, Resource):
         return resource

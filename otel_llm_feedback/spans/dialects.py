@@ -13,6 +13,7 @@ from otel_llm_feedback import attributes as names
 
 __all__ = [
     "INVOCATION_PARAMETERS",
+    "LITELLM_CALLS",
     "NOT_PROVIDERS",
     "NOT_VOTABLE_SPANS",
     "OPENINFERENCE_PROVIDERS",
@@ -28,7 +29,27 @@ __all__ = [
     "Rename",
 ]
 
-VOTABLE_OPERATIONS = frozenset({"chat", "generate_content", "text_completion", "invoke_agent", "invoke_workflow"})
+LITELLM_CALLS = {
+    "completion": "chat",  # LiteLLM calls every chat a completion
+    "acompletion": "chat",
+    "text_completion": "text_completion",
+    "atext_completion": "text_completion",
+    "responses": "chat",
+    "aresponses": "chat",
+    "anthropic_messages": "chat",
+    "aanthropic_messages": "chat",
+    "generate_content": "generate_content",
+    "agenerate_content": "generate_content",
+    "generate_content_stream": "generate_content",
+    "agenerate_content_stream": "generate_content",
+}
+"""LiteLLM's call types that a person can judge. It writes them as ``llm.request.type``, and all of them but ``completion`` as
+``gen_ai.operation.name`` too: what is awaited, which is everything behind its proxy, is never a plain ``chat`` there.
+"""
+
+VOTABLE_OPERATIONS = frozenset(
+    {"chat", "generate_content", "text_completion", "invoke_agent", "invoke_workflow"}
+).union(LITELLM_CALLS)
 """Operations whose result a person sees and can judge."""
 
 NOT_VOTABLE_SPANS = frozenset({"raw_gen_ai_request"})
@@ -155,7 +176,7 @@ OPERATIONS: dict[str, dict[str, str]] = {
 """Attributes that name the kind of work, in order of preference, and the operation each of their values means."""
 
 SCOPED_OPERATIONS = {
-    "litellm": {"llm.request.type": {"completion": "chat"}},  # LiteLLM calls every chat a completion
+    "litellm": {"llm.request.type": {**LITELLM_CALLS, "aembedding": "embeddings"}},
 }
 
 SPAN_NAME_OPERATIONS = {

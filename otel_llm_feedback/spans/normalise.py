@@ -105,7 +105,10 @@ def _json_object(text: object) -> dict[str, object]:
 
 
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
+    if not isinstance(value, str) or not value:
+        return None
+    # JSON can spell a lone surrogate, for which encoders drop the attribute.
+    return value if value.isascii() else value.encode("utf-8", "replace").decode()
 
 
 def _printed(value: object) -> str | None:
@@ -132,7 +135,7 @@ def _true(value: object) -> bool | None:
 
 def _texts(value: object) -> list[str] | None:
     items = [value] if isinstance(value, str) else value if isinstance(value, (list, tuple)) else []
-    return [item for item in items if isinstance(item, str) and item] or None
+    return [text for text in map(_text, items) if text is not None] or None
 
 
 def _provider(value: object) -> str | None:

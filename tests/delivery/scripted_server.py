@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import grpc  # type: ignore[import-untyped]
+import grpc
 import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
@@ -375,7 +375,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
 
-class _GrpcServer(grpc.GenericRpcHandler):  # type: ignore[misc]
+class _GrpcServer(grpc.GenericRpcHandler):
     _METHODS: ClassVar = (
         "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
         "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
@@ -387,7 +387,7 @@ class _GrpcServer(grpc.GenericRpcHandler):  # type: ignore[misc]
         self.owner = owner
         self._server = grpc.server(
             ThreadPoolExecutor(8, thread_name_prefix="scripted-grpc"),
-            handlers=(self,),
+            handlers=[self],
             options=(("grpc.so_reuseport", 0),),
         )
         address = f"127.0.0.1:{port}"

@@ -4,7 +4,7 @@ import random
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 
-import grpc  # type: ignore[import-untyped]
+import grpc
 import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration

@@ -45,7 +45,7 @@ class Bench:
 
     def run(self, steps: int = 1000) -> list[float]:
         """Step until idle, moving the clock by what each step asks for; the waits that it asked for."""
-        waits = []
+        waits: list[float] = []
         for _ in range(steps):
             wait = self.sender.step()
             if wait == IDLE:

@@ -23,6 +23,7 @@ from otel_llm_feedback import (
     Target,
     boundary,
 )
+from otel_llm_feedback.feedback.scales import NPS, STARS, THUMBS
 from tests.feedback.test_fields import MOMENTS
 from tests.feedback.world import LEAST, NOW, PASS, SAMPLED, SPAN, TRACE, World
 
@@ -103,7 +104,11 @@ def test_what_is_no_target(world: World, target: object, mode: str) -> None:
         ({"value": 10**5000}, InvalidValue, "value"),
         ({"value": None}, InvalidValue, "value"),
         ({"value": object()}, InvalidValue, "value"),
-        ({"value": [1]}, InvalidValue, "value"),
+        ({"value": []}, InvalidValue, "value"),
+        ({"value": {}}, InvalidValue, "value"),
+        ({"value": {1}}, InvalidValue, "value"),
+        ({"value": [object()]}, InvalidField, "value"),
+        ({"value": {"k": math.nan}}, InvalidField, "value"),
         ({"value": ""}, InvalidValue, "value"),
         ({"value": "x" * 1_000_000}, InvalidValue, "value"),
         ({"label": True}, InvalidValue, "label"),
@@ -171,6 +176,26 @@ def test_bottomless_metadata(world: World) -> None:
     [
         {"value": "hunter2 " * 30},
         {"value": "ok", "label": "hunter2"},
+        {"value": b"hunter2"},
+        {"value": {"hunter2"}},
+        {"value": ["hunter2", object()]},
+        {"value": {"k": "hunter2"}, "scale": STARS},
+        {"value": ["hunter2"], "scale": THUMBS},
+        {"value": "hunter2", "scale": "text"},
+        {"value": "hunter2", "scale": NPS},
+        {"label": ["hunter2"]},
+        {"name": {"k": "hunter2"}},
+        {"categories": ["hunter2"] * 33},
+        {"categories": ["hunter2", 5]},
+        {"categories": {"hunter2": 1}},
+        {"correction": ["hunter2", object()]},
+        {"correction": b"hunter2"},
+        {"snapshot_input": ["hunter2"]},
+        {"snapshot_output": {"k": "hunter2"}},
+        {"source_metadata": ["hunter2"]},
+        {"source_metadata": {"k": {"hunter2"}}},
+        {"group_choice": ["hunter2"]},
+        {"hunter": "hunter2"},
         {"label": "hunter2 " * 30},
         {"comment": ["hunter2"]},
         {"comment": b"hunter2"},
@@ -219,7 +244,7 @@ def test_lone_surrogates(world: World) -> None:
         "llm_feedback.metadata.k": "?",
         "llm_feedback.metadata.n": '["?"]',
         "session.id": "s?",
-        "llm_feedback.truncated": ["comment:2", "metadata.k:1", "metadata.n:5"],
+        "llm_feedback.truncated": ["metadata.k:1", "metadata.n:5", "comment:2"],
     }
     assert world.counters.snapshot() == {
         ("emitted", ""): 1,
@@ -436,9 +461,12 @@ def arrived_as_meant(log: dict[str, Any], receipt: Receipt, value: Any, given: d
     default = {True: "pass", False: "fail"}.get(value) if isinstance(value, bool) else None
     assert attributes.get("gen_ai.evaluation.score.label") == (clean(label) if label is not None else default)
     score = attributes.get("gen_ai.evaluation.score.value")
-    assert score == (None if value is None or isinstance(value, str) else float(value))
+    structured = isinstance(value, (list, tuple, dict))
+    assert score == (None if value is None or structured or isinstance(value, str) else float(value))
+    assert ("llm_feedback.value" in attributes) == structured
     if "comment" not in marks:
-        assert attributes.get("gen_ai.evaluation.explanation") == (given.get("comment") or None)
+        comment = given.get("comment") or ""
+        assert attributes.get("gen_ai.evaluation.explanation") == (comment if comment.strip() else None)
     for key, meant in (given.get("metadata") or {}).items():
         found = attributes.get(f"llm_feedback.metadata.{key}")
         if isinstance(meant, (list, tuple, dict)) and f"metadata.{key}" not in marks:

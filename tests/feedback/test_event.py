@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanContext, TraceFlags
 
-from otel_llm_feedback import CallRegistry, InvalidField, InvalidValue, LLMCall, Settings, Target
+from otel_llm_feedback import CallRegistry, InvalidField, LLMCall, Settings, Target
 from otel_llm_feedback.feedback.event import FeedbackEvent, Place, compose, locate
 from otel_llm_feedback.feedback.statement import Statement, state
 from tests.feedback.world import CHAT, DIMENSIONS, NOW, SPAN, TRACE, World
@@ -14,11 +14,8 @@ KEY = b"not a secret"
 NOWHERE = Place(None, None, None, None)
 
 
-def said(settings: Settings | None = None, **arguments: Any) -> Statement:
-    nothing: dict[str, Any] = dict.fromkeys(
-        ("value", "label", "comment", "metadata", "at", "feedback_id", "user_id", "session_id")
-    )
-    return state(settings or Settings(), **{**nothing, "name": "n", **arguments})
+def said(settings: Settings | None = None, value: object = None, **arguments: Any) -> Statement:
+    return state(settings or Settings(), value, {"name": "n", **arguments})
 
 
 def composed(
@@ -31,17 +28,22 @@ def composed(
 class TestState:
     def test_what_was_said_is_cleaned(self) -> None:
         assert said(value=True, comment="c\ud800", metadata={"k": 1}, user_id="u", at=NOW) == Statement(
-            "n", 1.0, "pass", "c?", {"k": 1}, NOW, None, "u", None, ["comment:2"]
+            name="n",
+            attributes={
+                "gen_ai.evaluation.score.value": 1.0,
+                "gen_ai.evaluation.score.label": "pass",
+                "gen_ai.evaluation.explanation": "c?",
+            },
+            metadata={"k": 1},
+            at=NOW,
+            feedback_id=None,
+            user_id="u",
+            revision=None,
+            marks=["comment:2"],
+            redactions={},
+            withheld=0,
+            says=True,
         )
-
-    @pytest.mark.parametrize("arguments", [{"value": 0}, {"label": "l"}, {"comment": "c"}, {"value": False}])
-    def test_one_of_value_label_and_comment_is_enough(self, arguments: dict[str, Any]) -> None:
-        said(**arguments)
-
-    @pytest.mark.parametrize("arguments", [{}, {"comment": ""}, {"metadata": {"k": 1}, "user_id": "u"}])
-    def test_none_of_them_is_not(self, arguments: dict[str, Any]) -> None:
-        with pytest.raises(InvalidValue, match="nothing to record"):
-            said(**arguments)
 
     @pytest.mark.parametrize("field", ["feedback_id", "user_id", "session_id"])
     @pytest.mark.parametrize("value", ["", "  ", 5, b"x", "jane@example.com" * 50])
@@ -56,8 +58,8 @@ class TestState:
         settings = Settings(max_comment_length=3, max_metadata_keys=1, max_metadata_length=2)
         words = said(settings, comment="long", metadata={"a": "long", "b": 1})
 
-        assert (words.comment, words.metadata) == ("lon", {"a": "lo"})
-        assert words.marks == ["comment:4", "metadata.a:4", "metadata:2"]
+        assert (words.attributes, words.metadata) == ({"gen_ai.evaluation.explanation": "lon"}, {"a": "lo"})
+        assert words.marks == ["metadata.a:4", "metadata:2", "comment:4"]
 
 
 @pytest.fixture
@@ -153,11 +155,11 @@ class TestCompose:
         assert set(order[3:-10]) == {*DIMENSIONS}
         assert order[-10:] == [
             "enduser.pseudo.id",
-            "llm_feedback.trace.sampled",
-            "gen_ai.evaluation.explanation",
             "gen_ai.evaluation.score.value",
-            "llm_feedback.kind",
+            "gen_ai.evaluation.explanation",
+            "llm_feedback.trace.sampled",
             "llm_feedback.target.type",
+            "llm_feedback.kind",
             "llm_feedback.operation",
             "llm_feedback.revision",
             "llm_feedback.id",

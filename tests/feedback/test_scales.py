@@ -174,7 +174,7 @@ def test_what_values_mean(scale: Scale, value: object, expected: Reading, normal
         (THUMBS, "up", "value='up': on the scale 'thumbs' pass one of 'fail', 'pass'"),
         (THUMBS, 0.5, "value=0.5: on the scale 'thumbs' pass one of 'fail', 'pass'"),
         (THUMBS, math.nan, "value=nan: on the scale 'thumbs' pass one of 'fail', 'pass'"),
-        (THUMBS, [1], "value=[1]: on the scale 'thumbs' pass one of 'fail', 'pass'"),
+        (THUMBS, [1], "value=<list of length 1>: on the scale 'thumbs' pass one of 'fail', 'pass'"),
         (THUMBS, "x" * 129, "value=<str of length 129>: on the scale 'thumbs' pass one of 'fail', 'pass'"),
         (SEVERITY, True, "value=True: on the scale 'severity' pass one of 'none', 'minor', 'major'"),
         (NOTES, " ", "value=<str of length 1>: on the scale 'notes' pass non-empty text"),

@@ -110,6 +110,10 @@ class World:
     def logs(self) -> list[dict[str, Any]]:
         return as_sent(self._logs.get_finished_logs())
 
+    def attributes_before_encoding(self) -> list[set[str]]:
+        """Names of each log record's attributes; the encoder leaves out what it cannot encode, and only logs that."""
+        return [set(each.log_record.attributes or {}) for each in self._logs.get_finished_logs()]
+
     def log(self) -> dict[str, Any]:
         [only] = self.logs()
         return only

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import grpc  # type: ignore[import-untyped]  # grpcio has no py.typed
+import grpc
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -27,11 +27,11 @@ def channel(receiver: Receiver) -> Iterator[grpc.Channel]:
 
 
 def call(channel: grpc.Channel, method: str, body: bytes, compression: grpc.Compression | None = None) -> bytes:
-    answer: bytes = channel.unary_unary(method)(body, timeout=TIMEOUT, compression=compression)
-    return answer
+    export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
+    return export(body, timeout=TIMEOUT, compression=compression)
 
 
-def refusal(channel: grpc.Channel, method: str, body: bytes) -> tuple[grpc.StatusCode, str]:
+def refusal(channel: grpc.Channel, method: str, body: bytes) -> tuple[grpc.StatusCode, str | None]:
     with pytest.raises(grpc.RpcError) as caught:
         call(channel, method, body, grpc.Compression.Gzip)
     return caught.value.code(), caught.value.details()
@@ -88,7 +88,8 @@ def test_an_unknown_service(channel: grpc.Channel) -> None:
 @settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from([TRACES, LOGS, METRICS]), st.binary(max_size=100))
 def test_any_bytes_leave_the_server_running(channel: grpc.Channel, method: str, body: bytes) -> None:
-    outcome = channel.unary_unary(method).future(body, timeout=TIMEOUT)
+    export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
+    outcome = export.future(body, timeout=TIMEOUT)
     assert outcome.code() in {grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT}
 
 

@@ -9,7 +9,7 @@ import weakref
 from concurrent import futures
 from typing import TYPE_CHECKING, Any
 
-import grpc  # type: ignore[import-untyped]  # grpcio has no py.typed
+import grpc
 import pytest
 from opentelemetry import trace
 from opentelemetry._logs import NoOpLoggerProvider, get_logger_provider
@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from otel_llm_feedback import ConfigurationError, Pipeline, Target, boundary, configure, record_feedback
 from otel_llm_feedback.counters import DEFAULT_COUNTERS
 from otel_llm_feedback.delivery.shared import running
-from otel_llm_feedback.feedback import record
+from otel_llm_feedback.feedback import recorder
 from otel_llm_feedback.feedback.recorder import default_recorder
 from otel_llm_feedback.spans.registry import default_registry
 from tests.setup.running import run
@@ -197,7 +197,7 @@ class TestBeside:
         provider = TracerProvider(shutdown_on_exit=False)
         configure(tracer_provider=provider, logger_provider=LoggerProvider(shutdown_on_exit=False))
         alive = weakref.ref(provider)
-        record.set_default_recorder(None)
+        recorder.set_default_recorder(None)
         del provider
         assert alive() is None
 
@@ -348,6 +348,7 @@ class TestRefusals:
             ({"endpoint": "127.0.0.1:4318"}, "endpoint"),
             ({"protocol": "carrier pigeon"}, "protocol"),
             ({"headers": ["a"]}, "headers"),
+            ({"service_name": 5}, "service_name"),
             ({"pseudonym_key": ""}, "pseudonym_key"),
             ({"raw_user_ids": "false"}, "raw_user_ids"),
             ({"tracer_provider": Foreign()}, "tracer_provider"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
     from otel_llm_feedback.receiver import MemorySink, Receiver
 
 OFFICIAL = "opentelemetry.instrumentation.genai.openai"
+
+
+@pytest.mark.newest
+def test_the_extra_brings_what_sets_the_sdk_up() -> None:
+    [configurator] = metadata.entry_points(group="opentelemetry_configurator")
+    required = metadata.requires("otel-llm-feedback") or []
+    extra = [line for line in required if line.replace("'", '"').endswith('extra == "auto"')]
+    assert configurator.dist is not None
+    assert [line for line in extra if line.startswith(f"{configurator.dist.name}>=")]
 
 
 @pytest.mark.newest
@@ -91,7 +101,8 @@ def test_wrong_settings_are_said_and_break_nobody(
     }
     ended = run("wrong_settings", openai_server.base_url, environ=environ, instrumented=True)
 
-    assert "LLM spans are not captured: OTEL_LLM_FEEDBACK_RAW_USER_IDS='perhaps'" in ended.said
+    assert "OTEL_LLM_FEEDBACK_RAW_USER_IDS='perhaps'" in ended.said
+    assert "no content and no user id is sent" in ended.said
     assert ended.answer == {"status": "emitted"}
     assert sink.wait_for(lambda: any(span.scope_name == OFFICIAL for span in sink.spans), 20)
 
@@ -147,10 +158,12 @@ def test_without_an_sdk_it_says_so_and_votes_keep_the_options(fresh: Any, caplog
 
 @pytest.mark.parametrize("options", [{"pseudonym_key": ""}, {"pseudonym_key": 7}, {"raw_user_ids": "false"}])
 def test_wrong_options_do_not_raise(fresh: Any, options: dict[str, object], caplog: pytest.LogCaptureFixture) -> None:
+    boundary.forget_what_was_said()
     fresh.instrument(tracer_provider=sdk_trace.TracerProvider(shutdown_on_exit=False), **options)
 
-    [said] = [message for message in caplog.messages if "captured" in message]
+    [said] = [message for message in caplog.messages if "until then" in message]
     assert next(iter(options)) in said
+    assert default_recorder().settings.content.mode == "off"
 
 
 class BrokenProvider:

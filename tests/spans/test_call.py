@@ -108,7 +108,9 @@ def test_a_span_without_attributes_or_scope() -> None:
         ("text_completion", True),
         ("invoke_agent", True),
         ("invoke_workflow", True),
+        ("acompletion", True),  # LiteLLM's
         ("embeddings", False),
+        ("aembedding", False),
         ("retrieval", False),
         ("execute_tool", False),
         ("create_agent", False),

@@ -154,6 +154,10 @@ def test_common_names_count_only_in_the_scope_that_owns_them() -> None:
         ({"llm.invocation_parameters": '{"model": {"a": 1}, "seed": [1], "stream": "yes"}'}, {}),
         ({"llm.invocation_parameters": json.dumps({"model": "m", "pad": "x" * normalise.MAX_JSON})}, {}),
         ({"llm.invocation_parameters": '["model"]'}, {}),
+        (
+            {"llm.invocation_parameters": '{"model": "\\ud800", "stop": ["\\udfff", "ü"]}'},
+            {"gen_ai.request.model": "?", "gen_ai.request.stop_sequences": ["?", "ü"]},
+        ),
         ({"llm.invocation_parameters": b"{}"}, {}),
     ],
 )

@@ -331,8 +331,10 @@ def test_defaults_and_no_buffers() -> None:
     provider.get_tracer(LLM_SCOPE).start_span("x", attributes={**CHAT, "gen_ai.response.id": "test-defaults"}).end()
     assert provider.force_flush()
     provider.shutdown()
-    assert default_registry().by_response("test-defaults") is not None
-    default_registry().clear()
+    shared = default_registry()
+    assert isinstance(shared, CallRegistry)
+    assert shared.by_response("test-defaults") is not None
+    shared.clear()
 
 
 def test_unsampled_spans_never_get_here() -> None:

@@ -14,7 +14,7 @@ from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogR
 from otel_llm_feedback import Recorder, Settings, record_feedback
 from otel_llm_feedback.counters import DEFAULT_COUNTERS
 from otel_llm_feedback.feedback.emit import LogEmitter
-from otel_llm_feedback.spans.registry import default_registry
+from otel_llm_feedback.spans.registry import CallRegistry, default_registry
 from tests.feedback.world import SAMPLED, as_sent
 
 HELD_FOR_SECONDS = 30.0
@@ -27,8 +27,11 @@ def main() -> None:
     recorder = Recorder(Settings(), logs=LogEmitter(provider))
     held, release = threading.Event(), threading.Event()
 
+    registry = default_registry()
+    assert isinstance(registry, CallRegistry)
+
     def hold() -> None:
-        with DEFAULT_COUNTERS._lock, default_registry()._lock:
+        with DEFAULT_COUNTERS._lock, registry._lock:
             held.set()
             release.wait(HELD_FOR_SECONDS)
 
