@@ -93,6 +93,8 @@ def export(arguments: argparse.Namespace) -> int:
                 counts["unreadable"] += 1
             progress.tell(sum(counts.values()))
         file.flush()
+    if reader.spoiled:
+        counts["unreadable"] += reader.spoiled
     progress.end()
     return _exported(arguments, found, counts)
 
@@ -110,7 +112,9 @@ def list_dead(arguments: argparse.Namespace) -> int:
         else:
             say("  ".join(str(value) for value in fields.values()))
         count += 1
-    return _verdict(found, is_complete=count > 0)
+    if reader.spoiled:
+        complain(f"{reader.directory}: dead letters with damaged values, not shown: {reader.spoiled}")
+    return _verdict(found, is_complete=count > 0 and not reader.spoiled)
 
 
 def retry_dead(arguments: argparse.Namespace) -> int:

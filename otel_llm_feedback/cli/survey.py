@@ -14,7 +14,7 @@ from otel_llm_feedback.delivery import tables
 from otel_llm_feedback.delivery.directory import SET_ASIDE, spool_names, spool_path
 from otel_llm_feedback.delivery.reader import SpoolReader
 from otel_llm_feedback.delivery.records import SpoolStats
-from otel_llm_feedback.delivery.store import connect
+from otel_llm_feedback.delivery.store import connect, is_damage
 from otel_llm_feedback.errors import SpoolUnavailable
 
 __all__ = ["Survey", "open_reader", "survey", "telling_damage"]
@@ -114,8 +114,8 @@ def _is_damaged_inside(path: str) -> bool:
     try:
         with contextlib.closing(connect(path, "ro")) as connection:
             tables.measure_all(connection)
-    except sqlite3.DatabaseError as error:
-        return not isinstance(error, sqlite3.OperationalError)  # which is a file that is gone
+    except sqlite3.Error as error:
+        return is_damage(error)  # otherwise it is gone
     return False
 
 

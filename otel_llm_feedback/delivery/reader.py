@@ -15,7 +15,7 @@ from otel_llm_feedback.delivery import tables
 from otel_llm_feedback.delivery.dead_letters import by_file, page
 from otel_llm_feedback.delivery.directory import spool_names, spool_path
 from otel_llm_feedback.delivery.records import LANES, DeadLetter, Signal, SpoolStats
-from otel_llm_feedback.delivery.store import connect, explain
+from otel_llm_feedback.delivery.store import connect, explain, is_damage
 
 __all__ = ["SpoolReader"]
 
@@ -27,11 +27,12 @@ T = TypeVar("T")
 class SpoolReader:
     """Looks into the spool at ``directory``, live or left behind. Raises `SpoolError` where it cannot be read.
 
-    Damaged files and those of a newer version are passed over.
+    Damaged files and those of a newer version are passed over, and so are damaged records, which ``spoiled`` counts.
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.directory = os.path.abspath(os.fspath(directory))
+        self.spoiled = 0
 
     def stats(self, now: float) -> SpoolStats:
         """What all files together hold; ``now``, in Unix seconds, is what ages are measured to."""
@@ -56,11 +57,20 @@ class SpoolReader:
         """Every undelivered record of a signal, oldest first within each file; what arrives meanwhile may be left out."""
         for name in self._names():
             for index, lane in enumerate(LANES):
-                after = -1 if lane.signal is signal else None
-                while after is not None:
-                    rows = self._ask(name, lambda db, n=index, a=after: tables.rows_after(db, n, a, _STEP)) or []  # type: ignore[misc]
-                    yield from (payload for _, payload in rows)
-                    after = rows[-1][0] if rows else None
+                if lane.signal is signal:
+                    yield from self._lane(name, index)
+
+    def _lane(self, name: str, lane: int) -> Iterator[bytes]:
+        """What was in a lane when it began: to follow a busy owner could take for ever."""
+        after, last = -1, self._ask(name, lambda db: tables.last_id(db, lane)) or 0
+        while after < last:
+            rows = self._ask(name, lambda db, a=after: tables.rows_between(db, lane, a, last, _STEP)) or []  # type: ignore[misc]
+            for _, crc, payload in rows:
+                if tables.is_sound(crc, payload):
+                    yield payload
+                else:
+                    self.spoiled += 1
+            after = rows[-1][0] if len(rows) == _STEP else last
 
     def dead_letters(self, limit: int = 100, after_id: str | None = None) -> list[DeadLetter]:
         """Up to ``limit`` dead letters in the order of their ids, from the one behind ``after_id``."""
@@ -68,7 +78,7 @@ class SpoolReader:
         def fetcher(name: str) -> Callable[[int, int], list[tables.DeadRow]]:
             return lambda count, after: self._ask(name, lambda db: tables.dead_rows(db, count, after)) or []
 
-        return page(((name, fetcher(name)) for name in self._names()), limit, after_id)
+        return page(((name, fetcher(name)) for name in self._names()), limit, after_id, self._note_spoiled)
 
     def retry_dead(self, ids: Sequence[str] | None, now: float) -> int:
         """Give dead letters (None: all) another try, by whoever owns their file next; how many."""
@@ -77,6 +87,9 @@ class SpoolReader:
     def purge_dead(self, ids: Sequence[str] | None) -> int:
         """Delete dead letters (None: all); how many."""
         return self._change(ids, tables.delete_dead)
+
+    def _note_spoiled(self) -> None:
+        self.spoiled += 1
 
     def _names(self) -> list[str]:
         return spool_names(self.directory)
@@ -105,12 +118,10 @@ class SpoolReader:
         try:
             with contextlib.closing(connect(path, mode)) as connection:
                 return question(connection) if tables.is_ours(connection) else None
-        except sqlite3.OperationalError as error:
-            if os.path.lexists(path):
-                raise explain(error, path) from error
-            return None  # drained and removed while we looked
-        except sqlite3.DatabaseError:
-            return None
+        except sqlite3.Error as error:
+            if is_damage(error) or not os.path.lexists(path):  # drained and removed while we looked
+                return None
+            raise explain(error, path) from error
 
 
 def _survey(connection: sqlite3.Connection) -> tuple[tables.Tally, float | None]:

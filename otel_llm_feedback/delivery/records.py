@@ -16,6 +16,8 @@ class Signal(str, enum.Enum):
     LOGS = "logs"
     TRACES = "traces"
 
+    __hash__ = str.__hash__  # as of the str that it equals; Enum's own is written in Python
+
 
 @dataclasses.dataclass(frozen=True)
 class Lane:

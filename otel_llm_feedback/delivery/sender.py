@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import time
 from collections import deque
+from itertools import compress
 from typing import TYPE_CHECKING, NamedTuple
 
 from otel_llm_feedback.boundary import say_once
@@ -135,13 +136,13 @@ class Sender:
         size = sum(len(payload) for each in held.values() for payload in each.piece.payloads)
         limit = min(BATCH_BYTES, self._endpoint.size_limit)
         batch = self._spool.batch(self.signal, limit + size, BATCH_COUNT + len(held))
-        pairs = [
-            (record, payload) for record, payload in zip(batch.ids, batch.payloads, strict=True) if record not in held
-        ]
-        self.is_busy = len(pairs) >= BUSY_COUNT
-        if not pairs:
+        ids, payloads = batch.ids, batch.payloads
+        if held:
+            free = [record not in held for record in ids]
+            ids, payloads = tuple(compress(ids, free)), tuple(compress(payloads, free))
+        self.is_busy = len(ids) >= BUSY_COUNT
+        if not ids:
             return None
-        ids, payloads = zip(*pairs, strict=True)
         self._pieces.append(Piece(ids, payloads))
         return self._pieces[0]
 

@@ -21,6 +21,8 @@ SQLite's is held in the child, and closes the files, so that the child inherits 
 
 from __future__ import annotations
 
+import itertools
+import operator
 import os
 import threading
 import time
@@ -53,7 +55,10 @@ _LANES_OF: Final = {signal: [n for n, lane in enumerate(LANES) if lane.signal is
 _DEAD_SHARE: Final = 10
 _CHUNK: Final = 256
 """Records changed at a time while `put` waits."""
-_TRIES: Final = 3
+_TRIES: Final = 5
+
+_WHERE: Final = operator.itemgetter(0, 1)
+_NUMBER: Final = operator.itemgetter(2)
 
 _Settle = Callable[[Store, int, list[int]], object]
 
@@ -122,8 +127,12 @@ class Spool:
         directory is out of reach or the spool is closed. Never waits for the network.
         """
         lane = _LANE_OF[signal, precious]
+        self._notice_fork()
         at = self._clock()
-        store = self._mend(lambda: self._put(lane, at, payload))
+        try:
+            store = self._put(lane, at, payload)
+        except StoreDamaged as damage:
+            store = self._repair(damage, lambda: self._put(lane, at, payload))
         if not self.ready.is_set():
             self.ready.set()
         if store.is_unchecked_for_long and self._reading.acquire(blocking=False):
@@ -136,9 +145,10 @@ class Spool:
         with self._writing:
             if self._closed:
                 raise SpoolUnavailable(self.directory, "is closed", "put records before closing it")
-            store = self._stores.writable()
+            stores = self._stores
+            store = stores.writable()
             size = len(payload) + OVERHEAD
-            if sum(each.size for each in self._stores.all) + size > self._max_bytes:
+            if stores.size + size > self._max_bytes:
                 self._make_room(size, precious=LANES[lane].precious)
             store.insert(lane, at, payload)
             return store
@@ -146,7 +156,7 @@ class Spool:
     def _make_room(self, size: int, *, precious: bool) -> None:
         stores = self._stores.all
         lanes = [lane for lane in EVICTION_ORDER if precious or not LANES[lane].precious]
-        needed = sum(store.size for store in stores) + size - self._max_bytes
+        needed = self._stores.size + size - self._max_bytes
         if needed > sum(store.tally.sizes[lane] for store in stores for lane in lanes):
             raise SpoolFull(
                 self.directory, f"no room for {size} bytes", "raise max_bytes, or see why nothing is delivered"
@@ -178,7 +188,7 @@ class Spool:
                         failure = error
                         continue
                     if rows.ids:
-                        ids = tuple((store.number, lane, number) for number in rows.ids)
+                        ids = tuple(zip(itertools.repeat(store.number), itertools.repeat(lane), rows.ids))
                         return Batch(signal, ids, tuple(rows.payloads), rows.size)
         if failure is not None:
             raise failure
@@ -273,10 +283,11 @@ class Spool:
         with self._reading:
             if store not in self._stores.all:
                 return
-            self._checkpoint(store)
             with self._writing:
                 if store.notice_others():
                     self.ready.set()
+            self._checkpoint(store)
+            with self._writing:
                 store.finish_deleting()
                 self._trim_dead(store)
             for lane in EVICTION_ORDER:
@@ -345,7 +356,8 @@ class Spool:
 
         def look() -> list[DeadLetter]:
             with self._reading:
-                return page([(store.claim.name, store.dead_rows) for store in self._stores.all], limit, after_id)
+                files = [(store.claim.name, store.dead_rows) for store in self._stores.all]
+                return page(files, limit, after_id, lambda: self._count("ignored", "damaged_dead_letter", 1))
 
         return self._mend(look)
 
@@ -375,19 +387,25 @@ class Spool:
 
     # -- when things go wrong --------------------------------------------------------------------------------------------
 
-    def _mend(self, action: Callable[[], T], tries: int = _TRIES) -> T:
+    def _mend(self, action: Callable[[], T]) -> T:
         """The action's result; each file that turns out to be damaged is replaced, and the action tried again."""
         self._notice_fork()
         try:
             return action()
         except StoreDamaged as damage:
-            if not tries:
-                raise SpoolUnavailable(
-                    self.directory, "every file in it gets damaged", "see that the disk works"
-                ) from damage
-            damaged = damage.store
-        self._mend(lambda: self._replace(damaged), tries - 1)
-        return self._mend(action, tries - 1)
+            return self._repair(damage, action)
+
+    def _repair(self, damage: StoreDamaged, action: Callable[[], T], tries: int = _TRIES) -> T:
+        if not tries:
+            raise SpoolUnavailable(
+                self.directory, "every file in it gets damaged", "see that the disk works"
+            ) from damage
+        try:
+            self._replace(damage.store)
+            return action()
+        except StoreDamaged as another:
+            next_damage = another
+        return self._repair(next_damage, action, tries - 1)
 
     def _replace(self, damaged: Store) -> None:
         with self._reading:
@@ -437,7 +455,8 @@ def _follow_forks(spool: Spool) -> None:
 
 
 def _by_lane(ids: Iterable[RecordId]) -> dict[tuple[int, int], list[int]]:
-    groups: dict[tuple[int, int], list[int]] = {}
-    for store, lane, number in ids:
-        groups.setdefault((store, lane), []).append(number)
-    return groups
+    """The numbers, ascending and distinct, by store and lane."""
+    groups: dict[tuple[int, int], set[int]] = {}
+    for where, group in itertools.groupby(ids, key=_WHERE):
+        groups.setdefault(where, set()).update(map(_NUMBER, group))
+    return {where: sorted(numbers) for where, numbers in groups.items()}

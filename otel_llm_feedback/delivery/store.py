@@ -11,26 +11,32 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
+import re
 import sqlite3
 import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, TypeVar
+from zlib import crc32
 
 from otel_llm_feedback.delivery import tables
 from otel_llm_feedback.delivery.directory import Claim
 from otel_llm_feedback.delivery.records import LANES
+from otel_llm_feedback.delivery.tables import INSERT, OVERHEAD
 from otel_llm_feedback.errors import SpoolError, SpoolFull, SpoolUnavailable
 
-__all__ = ["Store", "StoreDamaged", "StoreTooNew", "connect", "explain", "salvage"]
+__all__ = ["Store", "StoreDamaged", "StoreTooNew", "connect", "explain", "is_damage", "salvage"]
 
 BUSY_SECONDS: Final = 1.0
 """How long to wait for another process that changes the file; only the dead-letter commands do, and briefly."""
 
-_KEEPER_BUSY_MS: Final = 50  # `put` waits while the log is cut
+_CUT_BUSY_MS: Final = 50  # `put` waits while the log is cut
 _LONG_LOG_PAGES: Final = 1024
 _UNCHECKED_PUTS: Final = 8192
 _WORTH_SHRINKING_PAGES: Final = 1024
 _SCAN: Final = 256
+
+_WRONG_TABLE: Final = re.compile(r"no such (table|column)|has \d+ columns but")
 
 _numbers = itertools.count(1)
 _leaked: list[sqlite3.Connection] = []
@@ -63,6 +69,7 @@ class Store:
         self._settled: list[set[int]] = [set() for _ in LANES]
         self._unchecked = 0
         self._version = 0
+        self._must_cut = False
 
     def open(self) -> None:
         """Set up an empty file, or check and count one that was left; also raises `StoreTooNew`. Close it even then."""
@@ -73,7 +80,7 @@ class Store:
     @property
     def size(self) -> int:
         """Bytes of all records that wait for delivery."""
-        return sum(self.tally.sizes)
+        return self.tally.size
 
     @property
     def records(self) -> int:
@@ -93,11 +100,13 @@ class Store:
         number = tally.next_id
         tally.next_id = number + 1  # first: an interrupt in between must not leave the id to be used twice
         try:
-            (self._writer or self._open_writer()).execute(tables.INSERT[lane], tables.insert_row(number, at, payload))
+            (self._writer or self._open_writer()).execute(INSERT[lane], (number, at, crc32(payload), payload))
         except sqlite3.Error as error:
             raise self._explain(error) from error
+        size = len(payload) + OVERHEAD
         tally.counts[lane] += 1
-        tally.sizes[lane] += len(payload) + tables.OVERHEAD
+        tally.sizes[lane] += size
+        tally.size += size
         self._unchecked += 1
 
     def take_over(self, lane: int, rows: Iterable[tuple[float, bytes]]) -> int:
@@ -106,8 +115,8 @@ class Store:
         first = self.tally.next_id
         self.tally.next_id += len(rows)
         numbered = [tables.insert_row(first + n, at, payload) for n, (at, payload) in enumerate(rows)]
-        self._transact(lambda writer: writer.executemany(tables.INSERT[lane], numbered))
-        self._add(lane, len(rows), sum(len(payload) + tables.OVERHEAD for _, payload in rows))
+        self._transact(lambda writer: writer.executemany(INSERT[lane], numbered))
+        self._add(lane, len(rows), sum(len(payload) + OVERHEAD for _, payload in rows))
         return len(rows)
 
     def delete(self, lane: int, ids: Sequence[int]) -> int:
@@ -172,6 +181,7 @@ class Store:
         """(writer) Delete dead letters (None: all); how many."""
         count = self._transact(lambda writer: tables.delete_dead(writer, ids))
         self._do(self._count)
+        self._must_cut = True
         return count
 
     def notice_others(self) -> bool:
@@ -179,6 +189,7 @@ class Store:
         changed: bool = self._do(lambda: self._data_version() != self._version)
         if changed:
             self._do(self._count)
+            self._must_cut = True
         return changed
 
     @property
@@ -206,20 +217,28 @@ class Store:
     def checkpoint(self) -> bool:
         """(keeper) Move the log into the file while the writer goes on; whether the log is long."""
         self._unchecked = 0
-        _, pages, _ = self._checkpoint("PASSIVE")
-        return pages > _LONG_LOG_PAGES
-
-    def _checkpoint(self, mode: str) -> tuple[int, int, int]:
-        found: tuple[int, int, int] = self._do(
-            lambda: self._keeping().execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
-        )
-        return found
+        _, pages, _ = self._do(lambda: self._keeping().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone())
+        return self._must_cut or bool(pages > _LONG_LOG_PAGES)
 
     # -- (both) ----------------------------------------------------------------------------------------------------------
 
     def cut_log(self) -> None:
-        """(both) Move the rest of the log, and cut it; behind a busy writer, `checkpoint` alone never comes to its end."""
-        self._checkpoint("TRUNCATE")
+        """(both) Move the rest of the log, and cut it; behind a busy writer, `checkpoint` alone never comes to its end.
+
+        If someone is reading, that will be done another time.
+        """
+        busy, _, _ = self._do(self._truncate)
+        self._must_cut = self._must_cut and bool(busy)
+
+    def _truncate(self) -> tuple[int, int, int]:
+        # By the writer, to which the keeper's cut would look like a change by another process.
+        writer = self._writing()
+        writer.execute(f"PRAGMA busy_timeout={_CUT_BUSY_MS}").close()
+        try:
+            found: tuple[int, int, int] = writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            writer.execute(f"PRAGMA busy_timeout={int(BUSY_SECONDS * 1000)}").close()
+        return found
 
     def shrink(self) -> None:
         """(both) Give the disk back what an emptied file still occupies."""
@@ -275,8 +294,11 @@ class Store:
     def _count(self) -> None:
         next_id = self.tally.next_id
         self._version = self._data_version()
-        self.tally = tables.measure_all(self._writing())
-        self.tally.next_id = max(self.tally.next_id, next_id)  # ids of what was delivered since are still in batches
+        tally = tables.measure_all(self._writing())
+        if tally.next_id > tables.MAX_ID:
+            raise StoreDamaged(self, "an impossible id")
+        self.tally = tally
+        self.tally.next_id = max(tally.next_id, next_id)  # ids of what was delivered since are still in batches
 
     def _data_version(self) -> int:
         return self._pragma("data_version")
@@ -287,6 +309,7 @@ class Store:
     def _add(self, lane: int, count: int, size: int) -> None:
         self.tally.counts[lane] += count
         self.tally.sizes[lane] += size
+        self.tally.size += size
 
     def _drop(self, lane: int, ids: Sequence[int]) -> tuple[int, int]:
         count, size = self._transact(lambda writer: tables.delete(writer, lane, ids)) if ids else (0, 0)
@@ -341,7 +364,6 @@ class Store:
     def _open_keeper(self) -> sqlite3.Connection:
         self._keeper = self._connect()
         self._keeper.execute("PRAGMA query_only=ON").close()
-        self._keeper.execute(f"PRAGMA busy_timeout={_KEEPER_BUSY_MS}").close()
         return self._keeper
 
     def _connect(self) -> sqlite3.Connection:
@@ -362,15 +384,17 @@ class Store:
         return connection
 
     def _explain(self, error: sqlite3.Error) -> SpoolError | StoreDamaged:
-        if type(error) is sqlite3.DatabaseError or "no such table" in str(error):
+        if is_damage(error):
             return StoreDamaged(self, str(error))
         return explain(error, self.claim.path)
 
 
 def connect(path: str, mode: str) -> sqlite3.Connection:
     """A connection in autocommit mode to a file that exists, for any thread; ``mode`` is SQLite's "ro" or "rw"."""
-    uri = f"file:{urllib.parse.quote(path)}?mode={mode}"
-    return sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    uri = f"file:{urllib.parse.quote(os.fsencode(path))}?mode={mode}"
+    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    connection.text_factory = bytes  # a flipped bit can make text of a value, and of no encoding
+    return connection
 
 
 def salvage(path: str, lane: int) -> Iterator[tuple[int, float, bytes]]:
@@ -380,9 +404,15 @@ def salvage(path: str, lane: int) -> Iterator[tuple[int, float, bytes]]:
         yield from tables.sound_rows(connection, lane)
 
 
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether the file, rather than its surroundings, is to blame."""
+    kinds = (sqlite3.DatabaseError, sqlite3.IntegrityError)
+    return type(error) in kinds or _WRONG_TABLE.search(str(error)) is not None
+
+
 def explain(error: sqlite3.Error, path: str) -> SpoolError:
-    """What SQLite's error means to whoever put the record."""
-    problem = str(error)
+    """What SQLite's error means to whoever put the record, but nothing of what is stored."""
+    problem = str(error).partition(" with text ")[0]  # "Could not decode to UTF-8 column 'x' with text '…'"
     if "disk is full" in problem:
         return SpoolFull(path, "the disk is full", "make room; what is stored is safe and is still being delivered")
     return SpoolUnavailable(path, problem, "see that the disk works and that this user can write to it")

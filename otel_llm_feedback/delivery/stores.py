@@ -59,6 +59,12 @@ class Stores:
         self._damaged: list[str] = []
 
     @property
+    def size(self) -> int:
+        """Bytes of all records that wait for delivery."""
+        own = 0 if self.own is None else self.own.tally.size
+        return own + sum([store.tally.size for store in self.adopted]) if self.adopted else own
+
+    @property
     def all(self) -> tuple[Store, ...]:
         """Every open file, older ones first."""
         return self.adopted if self.own is None else (*self.adopted, self.own)
@@ -69,13 +75,12 @@ class Stores:
 
     def writable(self) -> Store:
         """(changes stopped) The file to write to, opened if there is none. Raises `SpoolError`, or `StoreDamaged`."""
-        if self.own is not None and self.own.claim.gone():
+        own = self.own
+        if own is not None and own.claim.gone():  # a call to the kernel for each put: the next one must not be lost
             self._counters.add("set_aside", "file_removed")
             # What is in it can still be read through the open descriptors, and through nothing else.
-            self.adopted, self.own = (*self.adopted, self.own), None
-        if self.own is None:
-            self.own = self._open_own()
-        return self.own
+            self.adopted, self.own = (*self.adopted, own), None
+        return self.own or self._open_own()
 
     def adopt(self, tidy: Callable[[Store], None]) -> int:
         """Open files that dead processes left, and ``tidy`` them; how many hold something to deliver."""

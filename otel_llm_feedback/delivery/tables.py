@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import sqlite3
-import zlib
-from collections.abc import Container, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Final
+from zlib import crc32
 
 from otel_llm_feedback.delivery.records import LANES
 
 __all__ = [
     "APPLICATION",
     "INSERT",
+    "MAX_ID",
     "OVERHEAD",
     "VERSION",
     "Burial",
@@ -32,6 +36,8 @@ __all__ = [
     "delete_dead",
     "insert_row",
     "is_ours",
+    "is_sound",
+    "last_id",
     "measure_all",
     "oldest",
     "oldest_dead",
@@ -39,7 +45,7 @@ __all__ = [
     "pragma",
     "read",
     "requeue",
-    "rows_after",
+    "rows_between",
     "sound_rows",
 ]
 
@@ -48,6 +54,9 @@ VERSION: Final = 1
 
 APPLICATION: Final = 0x4F4C4642  # "OLFB", for file(1), and to know our own databases from another program's
 
+MAX_ID: Final = 10**12 - 1
+"""No file will ever have so many records, and `DeadLetter.id` has room for no more."""
+
 OVERHEAD: Final = 32
 """Bytes that a record counts for beside its payload."""
 
@@ -55,6 +64,9 @@ INSERT: Final = tuple(f"INSERT INTO {lane.table} VALUES (?, ?, ?, ?)" for lane i
 """One statement per lane; takes `insert_row`."""
 
 _TABLES: Final = (*(lane.table for lane in LANES), "dead")
+
+_FETCH: Final = 32
+"""Rows fetched at a time: enough to be quick, and not too many if they are large."""
 
 
 @dataclasses.dataclass
@@ -66,6 +78,8 @@ class Tally:
     dead_count: int
     dead_size: int
     next_id: int
+    size: int = 0
+    """Bytes of all records that wait for delivery: the sum of ``sizes``."""
 
 
 @dataclasses.dataclass
@@ -81,8 +95,12 @@ class Rows:
 Burial = tuple[float, str, str]
 """Buried at, reason, detail."""
 
-DeadRow = tuple[int, int, float, bytes, float, str, str]
-"""Id, lane, put at, payload, buried at, reason, detail."""
+DeadRow = tuple[int, object, object, object, object, object, object]
+"""Id, lane, put at, payload, buried at, reason, detail; all but the id may be what the disk made of them."""
+
+
+_Row = tuple[int, object, Any]
+"""Id, checksum and payload."""
 
 
 def create(connection: sqlite3.Connection) -> None:
@@ -116,39 +134,63 @@ def measure_all(connection: sqlite3.Connection) -> Tally:
     counts = [count for count, _, _ in found]
     sizes = [int(size) + count * OVERHEAD for count, size, _ in found]
     next_id = 1 + max((highest for _, _, highest in found if highest is not None), default=0)
-    return Tally(counts[:-1], sizes[:-1], counts[-1], sizes[-1], next_id)
+    return Tally(counts[:-1], sizes[:-1], counts[-1], sizes[-1], next_id, sum(sizes[:-1]))
 
 
 def insert_row(number: int, at: float, payload: bytes) -> tuple[int, float, int, bytes]:
     """What `INSERT` takes."""
-    return number, at, zlib.crc32(payload), payload
+    return number, at, crc32(payload), payload
 
 
-def read(connection: sqlite3.Connection, lane: int, max_bytes: int, max_count: int, skip: Container[int]) -> Rows:
+def read(connection: sqlite3.Connection, lane: int, max_bytes: int, max_count: int, skip: AbstractSet[int]) -> Rows:
     """The oldest records of a lane within both bounds, but at least one if there is any."""
     rows = Rows()
     cursor = connection.execute(f"SELECT id, crc, payload FROM {LANES[lane].table} ORDER BY id")
     try:
-        for number, crc, payload in cursor:
-            if number in skip:
-                continue
-            if not _is_sound(crc, payload):
-                rows.spoiled.append(number)
-                continue
-            if rows.ids and (len(rows.ids) == max_count or rows.size + len(payload) > max_bytes):
+        while found := cursor.fetchmany(_FETCH):
+            sound = _sound(found, skip, rows.spoiled)
+            if sound and not _fits(rows, sound, max_bytes, max_count):
                 break
-            rows.ids.append(number)
-            rows.payloads.append(payload)
-            rows.size += len(payload)
     finally:
         cursor.close()  # an unfinished read would keep the log from being reset
     return rows
 
 
-def rows_after(connection: sqlite3.Connection, lane: int, after: int, limit: int) -> list[tuple[int, bytes]]:
-    """Id and payload of the first records of a lane with an id above ``after``."""
-    sql = f"SELECT id, payload FROM {LANES[lane].table} WHERE id > ? ORDER BY id LIMIT ?"
-    return connection.execute(sql, (after, limit)).fetchall()
+def _sound(found: list[_Row], skip: AbstractSet[int], spoiled: list[int]) -> list[_Row]:
+    """The rows that are as they were put, but those to skip; the ids of others are added to ``spoiled``."""
+    numbers, checksums, payloads = zip(*found)  # noqa: B905 - rows of one query
+    try:
+        if skip.isdisjoint(numbers) and tuple(map(crc32, payloads)) == checksums:
+            return found
+    except TypeError:  # a payload that is not even bytes
+        pass
+    left = [row for row in found if row[0] not in skip]
+    spoiled += [number for number, crc, payload in left if not is_sound(crc, payload)]
+    return [(number, crc, payload) for number, crc, payload in left if is_sound(crc, payload)]
+
+
+def _fits(rows: Rows, found: list[_Row], max_bytes: int, max_count: int) -> bool:
+    """Add what is within the bounds; whether that was everything."""
+    numbers, _, payloads = zip(*found)  # noqa: B905 - rows of one query
+    sizes = list(itertools.accumulate(map(len, payloads), initial=rows.size))
+    room = min(bisect_right(sizes, max_bytes, lo=1) - 1, max_count - len(rows.ids))
+    if not rows.ids:
+        room = max(room, 1)
+    rows.ids += numbers[:room]
+    rows.payloads += payloads[:room]
+    rows.size = sizes[room]
+    return room == len(numbers)
+
+
+def last_id(connection: sqlite3.Connection, lane: int) -> int:
+    """The highest id in a lane, 0 if it is empty."""
+    return int(_one(connection, f"SELECT coalesce(max(id), 0) FROM {LANES[lane].table}")[0])
+
+
+def rows_between(connection: sqlite3.Connection, lane: int, after: int, last: int, limit: int) -> list[_Row]:
+    """Id, checksum and payload of the first records of a lane with an id above ``after`` and up to ``last``."""
+    sql = f"SELECT id, crc, payload FROM {LANES[lane].table} WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"
+    return connection.execute(sql, (after, last, limit)).fetchall()
 
 
 def sound_rows(connection: sqlite3.Connection, lane: int) -> Iterator[tuple[int, float, bytes]]:
@@ -160,29 +202,37 @@ def sound_rows(connection: sqlite3.Connection, lane: int) -> Iterator[tuple[int,
             for number, at, crc, payload in connection.execute(sql, (seen,)):
                 if order == "ASC":
                     seen = number
-                if isinstance(at, float) and _is_sound(crc, payload):
-                    yield number, at, payload
+                if is_sound(crc, payload):
+                    yield number, _time(at), payload
             return
         except sqlite3.Error:
             continue
 
 
 def oldest_time(connection: sqlite3.Connection, lane: int) -> float | None:
-    """When the oldest record of a lane was put."""
+    """When the oldest record of a lane was put; None if there is none, or the disk spoiled its time."""
     row = connection.execute(f"SELECT at FROM {LANES[lane].table} ORDER BY id LIMIT 1").fetchone()
-    return None if row is None else float(row[0])
+    return row[0] if row is not None and isinstance(row[0], float) else None
 
 
 def oldest(connection: sqlite3.Connection, lane: int, limit: int) -> list[tuple[int, int, float]]:
     """Id, bytes and time of the oldest records of a lane."""
-    sql = f"SELECT id, length(payload) + {OVERHEAD}, at FROM {LANES[lane].table} ORDER BY id LIMIT ?"
-    return connection.execute(sql, (limit,)).fetchall()
+    return _oldest(connection, LANES[lane].table, "at", limit)
 
 
 def oldest_dead(connection: sqlite3.Connection, limit: int) -> list[tuple[int, int, float]]:
     """Id, bytes and time of burial of the dead letters that came first."""
-    sql = f"SELECT id, length(payload) + {OVERHEAD}, buried_at FROM dead ORDER BY id LIMIT ?"
-    return connection.execute(sql, (limit,)).fetchall()
+    return _oldest(connection, "dead", "buried_at", limit)
+
+
+def _oldest(connection: sqlite3.Connection, table: str, time: str, limit: int) -> list[tuple[int, int, float]]:
+    sql = f"SELECT id, coalesce(length(payload), 0) + {OVERHEAD}, {time} FROM {table} ORDER BY id LIMIT ?"
+    return [(number, size, _time(at)) for number, size, at in connection.execute(sql, (limit,))]
+
+
+def _time(at: object) -> float:
+    """What has lost its time is not too old: the record itself may be sound."""
+    return at if isinstance(at, float) else math.inf
 
 
 def delete(connection: sqlite3.Connection, lane: int, ids: Sequence[int]) -> tuple[int, int]:
@@ -214,14 +264,17 @@ def dead_rows(connection: sqlite3.Connection, limit: int, after: int) -> list[De
 
 
 def requeue(connection: sqlite3.Connection, ids: Sequence[int] | None, at: float) -> int:
-    """Make records of dead letters (None: of all) again, as if put at ``at``, inside the caller's transaction; how many."""
+    """Make records of dead letters (None: of all) again, as if put at ``at``, inside the caller's transaction; how many.
+
+    One that the disk made belong to no lane stays what it is.
+    """
+    count = 0
     for index, lane in enumerate(LANES):
         for run in _dead_runs(ids):
-            connection.execute(
-                f"INSERT INTO {lane.table} SELECT id, ?, crc, payload FROM dead WHERE lane = ? AND id BETWEEN ? AND ?",
-                (at, index, *run),
-            )
-    return delete_dead(connection, ids)
+            which = "FROM dead WHERE lane = ? AND id BETWEEN ? AND ?"
+            connection.execute(f"INSERT INTO {lane.table} SELECT id, ?, crc, payload {which}", (at, index, *run))
+            count += connection.execute(f"DELETE {which}", (index, *run)).rowcount
+    return count
 
 
 def delete_dead(connection: sqlite3.Connection, ids: Sequence[int] | None) -> int:
@@ -236,7 +289,10 @@ def _dead_runs(ids: Sequence[int] | None) -> Iterator[tuple[int, int]]:
 
 
 def _runs(ids: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Ascending ids as (first, last) of stretches without gaps: a million in a row are one DELETE."""
+    """Ascending distinct ids as (first, last) of stretches without gaps: a million in a row are one DELETE."""
+    if ids and ids[-1] - ids[0] == len(ids) - 1:
+        yield ids[0], ids[-1]
+        return
     for _, stretch in itertools.groupby(enumerate(ids), key=lambda pair: pair[1] - pair[0]):
         numbers = [number for _, number in stretch]
         yield numbers[0], numbers[-1]
@@ -252,5 +308,6 @@ def _one(connection: sqlite3.Connection, sql: str, values: tuple[int, int] | tup
     return connection.execute(sql, values).fetchone()
 
 
-def _is_sound(crc: object, payload: object) -> bool:
-    return isinstance(payload, bytes) and crc == zlib.crc32(payload)
+def is_sound(crc: object, payload: object) -> bool:
+    """Whether a payload is what was put."""
+    return isinstance(payload, bytes) and crc == crc32(payload)

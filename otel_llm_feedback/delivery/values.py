@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from otel_llm_feedback.counters import Counters
-from otel_llm_feedback.delivery.wire import DELIMITED, FIXED64, VARINT, delimited, tag, varint
+from otel_llm_feedback.delivery.wire import DELIMITED, FIXED64, LONG, SHORT, VARINT, delimited, tag, varint
 
 __all__ = [
     "INVALID_TEXT",
@@ -111,8 +111,10 @@ def _pairs(field: bytes, items: Iterable[tuple[str, object]], path: _Path, count
     for key, value in items:
         head = _known_heads.get(key) or _encode_head(key, counters)
         content = _ENCODERS.get(type(value), _encode_other)(value, path, counters)
-        pair = head + varint(len(content)) + content
-        parts += (field, varint(len(pair)), pair)
+        length = len(content)
+        size = SHORT[length] if length < LONG else varint(length)
+        length += len(head) + len(size)
+        parts += (field, SHORT[length] if length < LONG else varint(length), head, size, content)
     return b"".join(parts)
 
 
@@ -136,9 +138,11 @@ def _encode_bool(value: bool, _path: _Path, _counters: Counters) -> bytes:
 
 def _encode_str(value: str, _path: _Path, counters: Counters) -> bytes:
     try:
-        return delimited(_STRING, value.encode())
+        text = value.encode()
     except UnicodeEncodeError:
-        return delimited(_STRING, utf8(value, counters))
+        text = utf8(value, counters)
+    length = len(text)
+    return _STRING + (SHORT[length] if length < LONG else varint(length)) + text  # `delimited`, without its call
 
 
 def _encode_int(value: int, _path: _Path, counters: Counters) -> bytes:

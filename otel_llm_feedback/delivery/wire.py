@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["DELIMITED", "FIXED32", "FIXED64", "VARINT", "delimited", "tag", "varint"]
+__all__ = ["DELIMITED", "FIXED32", "FIXED64", "LONG", "SHORT", "VARINT", "delimited", "tag", "varint"]
 
 VARINT: Final = 0
 FIXED64: Final = 1
 DELIMITED: Final = 2
 FIXED32: Final = 5
 
-_MORE: Final = 0x80  # the bit that says another byte follows, and the first number that needs two bytes
+LONG: Final = 0x80
+"""The first number that does not fit one byte; also the bit that says another byte follows."""
+
+SHORT: Final = tuple(bytes((number,)) for number in range(LONG))
+"""What `varint` makes of the numbers below `LONG`, for those to whom its call would cost as much as all the rest."""
+
 _THREE_BYTES: Final = 0x4000
-_ONE_BYTE: Final = tuple(bytes((number,)) for number in range(_MORE))
 
 
 def tag(field: int, wire_type: int) -> bytes:
@@ -27,13 +31,13 @@ def tag(field: int, wire_type: int) -> bytes:
 
 def varint(number: int) -> bytes:
     """A non-negative int, seven bits per byte, lowest first. A negative int64 must come as its two's complement."""
-    if number < _MORE:
-        return _ONE_BYTE[number]
+    if number < LONG:
+        return SHORT[number]
     if number < _THREE_BYTES:
-        return bytes((number & 0x7F | _MORE, number >> 7))
+        return bytes((number & 0x7F | LONG, number >> 7))
     encoded = []
-    while number >= _MORE:
-        encoded.append(number & 0x7F | _MORE)
+    while number >= LONG:
+        encoded.append(number & 0x7F | LONG)
         number >>= 7
     encoded.append(number)
     return bytes(encoded)
@@ -42,5 +46,4 @@ def varint(number: int) -> bytes:
 def delimited(key: bytes, payload: bytes) -> bytes:
     """A field whose payload carries its length: text, bytes or a message. ``key`` comes from `tag`."""
     length = len(payload)
-    # The first line of `varint` again: a call would cost as much as all the rest.
-    return key + (_ONE_BYTE[length] if length < _MORE else varint(length)) + payload
+    return key + (SHORT[length] if length < LONG else varint(length)) + payload

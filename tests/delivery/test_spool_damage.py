@@ -14,7 +14,9 @@ import pytest
 
 from otel_llm_feedback import boundary
 from otel_llm_feedback.counters import Counters
+from otel_llm_feedback.delivery.reader import SpoolReader
 from otel_llm_feedback.delivery.spool import Signal, Spool
+from otel_llm_feedback.delivery.store import explain
 from otel_llm_feedback.errors import SpoolError, SpoolFull, SpoolUnavailable
 from tests.delivery.spooling import drain, drain_directory, open_spool, put
 
@@ -217,6 +219,113 @@ def test_damage_is_noticed_by_whoever_comes_first(tmp_path: Path, who: str) -> N
     assert counters.total("set_aside", "damaged_file") == 1
     assert counters.total("lost", "damaged_file") == len(NAMES) - settled - len(set(found) & set(NAMES))
     spool.close()
+
+
+# -- bits that SQLite misses -----------------------------------------------------------------------------------------------
+
+
+def spoil(directory: Path, change: str) -> None:
+    """What a flipped bit can do to a value, as SQL; the file stays a sound database."""
+    (file,) = directory.glob("*.spool")
+    with contextlib.closing(sqlite3.connect(file)) as other:
+        other.execute(change)
+        other.commit()
+
+
+BAD_VALUES = ["NULL", "7", "-1", "'text'", "CAST(X'FF41' AS TEXT)", "X'FF'", "9e999"]
+DEAD_COLUMNS = ["lane", "at", "crc", "payload", "buried_at", "reason", "detail"]
+
+
+@pytest.mark.parametrize("column", DEAD_COLUMNS)
+@pytest.mark.parametrize("value", BAD_VALUES)
+def test_a_dead_letter_with_a_spoiled_column_stops_nothing(tmp_path: Path, column: str, value: str) -> None:
+    counters = Counters()
+    spool = open_spool(tmp_path, counters=counters, max_age_seconds=1e12)
+    put(spool, "a", "b", "c")
+    spool.bury(spool.batch(Signal.LOGS, 100, 3).ids, "refused", "400")
+    spoil(tmp_path, f"UPDATE dead SET {column} = {value} WHERE payload = X'62'")  # noqa: S608 - values of this file
+    reader = SpoolReader(tmp_path)
+
+    spool.maintain()
+    letters = spool.dead_letters(2)
+    rest = spool.dead_letters(2, letters[-1].id)
+
+    found = [letter.payload for letter in letters + rest]
+    assert found[0] == b"a"
+    assert found[-1] == b"c", "a page is as full as it can be, so that whoever pages gets past the damage"
+    assert len(letters) == 2
+    assert counters.total("ignored", "damaged_dead_letter") >= 3 - len(found)
+    assert reader.dead_letters() == letters + rest
+    assert reader.spoiled == 3 - len(found)
+    assert spool.stats().dead_letters == 3
+    assert reader.stats(0).dead_letters == 3
+    assert spool.retry_dead([letters[0].id]) == 1
+    assert spool.retry_dead() >= 1
+    assert {"a", "c"} <= set(drain(spool))
+    reader.purge_dead(None)
+    spool.maintain()
+    assert spool.stats().dead_letters == 0
+    spool.close()
+
+
+def test_a_dead_letter_of_no_lane_is_not_lost_when_it_is_retried(tmp_path: Path) -> None:
+    spool = open_spool(tmp_path)
+    put(spool, "a", "b")
+    spool.bury(spool.batch(Signal.LOGS, 100, 2).ids, "refused")
+    spoil(tmp_path, "UPDATE dead SET lane = 99 WHERE payload = X'61'")
+    assert spool.retry_dead() == 1
+    assert spool.stats().dead_letters == 1
+    assert spool.purge_dead() == 1
+    assert drain(spool) == ["b"]
+    spool.close()
+
+
+@pytest.mark.parametrize("column", ["at", "crc", "payload"])
+@pytest.mark.parametrize("value", BAD_VALUES)
+def test_a_record_with_a_spoiled_column_stops_nothing(tmp_path: Path, column: str, value: str) -> None:
+    spool = open_spool(tmp_path)
+    put(spool, "b", "a", "c")
+    spoil(tmp_path, f"UPDATE precious_logs SET {column} = {value} WHERE payload = X'62'")  # noqa: S608 - values of this file
+
+    spool.maintain()
+
+    assert spool.stats().oldest_age_seconds is None or column != "at" or value in ("7", "-1", "9e999")
+    reader = SpoolReader(tmp_path)
+    assert reader.stats(0).records[Signal.LOGS] == spool.stats().records[Signal.LOGS]
+    exported = list(reader.payloads(Signal.LOGS))
+    assert exported[-2:] == [b"a", b"c"]
+    assert drain(spool) == [payload.decode() for payload in exported], "what is exported is what would be delivered"
+    spool.close()
+
+
+def test_a_payload_that_became_text_is_still_the_same_bytes(tmp_path: Path) -> None:
+    spool = open_spool(tmp_path)
+    spool.put(Signal.LOGS, b"\xff\x00A", precious=True)
+    spoil(tmp_path, "UPDATE precious_logs SET payload = CAST(payload AS TEXT)")
+    assert spool.batch(Signal.LOGS, 100, 1).payloads == (b"\xff\x00A",)
+    spool.close()
+
+
+def test_salvage_keeps_what_has_lost_only_its_time(tmp_path: Path) -> None:
+    leave(tmp_path, "a")
+    spoil(tmp_path, "UPDATE precious_logs SET at = NULL")
+    spoil(tmp_path, "DROP TABLE dead")
+    assert drain_directory(tmp_path) == ["a"]
+
+
+def test_ids_that_cannot_be_are_damage(tmp_path: Path) -> None:
+    leave(tmp_path, "a", "b")
+    spoil(tmp_path, "UPDATE precious_logs SET id = 9223372036854775807 WHERE payload = X'62'")
+    with contextlib.closing(open_spool(tmp_path)) as spool:
+        put(spool, "c")
+        assert drain(spool) == ["a", "b", "c"]
+    assert len(set_aside(tmp_path)) == 1
+
+
+def test_what_is_stored_never_gets_into_a_message() -> None:
+    error = sqlite3.OperationalError("Could not decode to UTF-8 column 'detail' with text 'something personal'")
+    assert "personal" not in str(explain(error, "a.spool"))
+    assert "Could not decode" in str(explain(error, "a.spool"))
 
 
 # -- the directory goes away ----------------------------------------------------------------------------------------------

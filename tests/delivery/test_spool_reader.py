@@ -124,6 +124,102 @@ def test_what_another_process_writes_can_be_read(tmp_path: Path, reader: SpoolRe
     assert len(drain_directory(tmp_path)) >= 20
 
 
+def test_a_fast_writer_does_not_keep_a_reader_for_ever(spool: Spool, reader: SpoolReader) -> None:
+    put(spool, *(f"{n}" for n in range(300)))
+    reading = reader.payloads(Signal.LOGS)
+    found = [next(reading)]
+    for payload in reading:
+        found.append(payload)
+        put(spool, "more", "and more")
+    assert [payload.decode() for payload in found] == [f"{n}" for n in range(300)]
+
+
+def test_a_spoiled_record_is_not_handed_out(spool: Spool, reader: SpoolReader, tmp_path: Path) -> None:
+    put(spool, "a", "b", "c")
+    (file,) = tmp_path.glob("*.spool")
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("UPDATE precious_logs SET payload = X'00' WHERE payload = X'62'")
+    assert list(reader.payloads(Signal.LOGS)) == [b"a", b"c"]
+    assert reader.spoiled == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DROP TABLE traces",
+        "DROP TABLE dead",
+        "ALTER TABLE precious_logs RENAME COLUMN payload TO other",
+        "ALTER TABLE precious_logs ADD COLUMN more",
+    ],
+)
+def test_one_file_with_other_tables_does_not_hide_the_others(tmp_path: Path, change: str) -> None:
+    with contextlib.ExitStack() as stack:
+        bury(stack.enter_context(contextlib.closing(open_spool(tmp_path))), "poison")
+        (file,) = tmp_path.glob("*.spool")
+        spool = open_spool(tmp_path)
+    put(spool, "a")
+    bury(spool, "b")
+    put(spool, "a")
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute(change)
+    reader = SpoolReader(tmp_path)
+
+    assert reader.stats(0).records[Signal.LOGS] == 1
+    assert list(reader.payloads(Signal.LOGS)) == [b"a"]
+    assert b"b" in [letter.payload for letter in reader.dead_letters()]
+    assert reader.retry_dead(None, 0.0) >= 1
+    spool.close()
+
+
+def test_a_directory_whose_name_is_not_utf_8(tmp_path: Path) -> None:
+    directory = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9?#%"))
+    with contextlib.closing(open_spool(directory)) as spool:
+        put(spool, "a")
+        assert list(SpoolReader(directory).payloads(Signal.LOGS)) == [b"a"]
+        assert drain(spool) == ["a"]
+
+
+def anywhere(directory: Path, words: bytes) -> bool:
+    return any(words in path.read_bytes() for path in directory.iterdir())
+
+
+def test_what_was_purged_is_soon_nowhere_on_the_disk(spool: Spool, reader: SpoolReader, tmp_path: Path) -> None:
+    bury(spool, "something personal", "another thing")
+    assert anywhere(tmp_path, b"something personal")
+
+    reader.purge_dead([reader.dead_letters()[0].id])
+    spool.maintain()
+    assert not anywhere(tmp_path, b"something personal")
+
+    spool.purge_dead()
+    spool.maintain()
+    assert not anywhere(tmp_path, b"another thing")
+
+
+def test_a_purge_while_someone_reads_is_finished_later(spool: Spool, tmp_path: Path) -> None:
+    bury(spool, "something personal")
+    (file,) = tmp_path.glob("*.spool")
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN")
+        other.execute("SELECT count(*) FROM dead").fetchone()
+        spool.purge_dead()
+        spool.maintain()
+        assert anywhere(tmp_path, b"something personal")
+        other.execute("ROLLBACK")
+        spool.maintain()
+    assert not anywhere(tmp_path, b"something personal")
+
+
+def test_the_cut_of_a_long_log_does_not_pass_for_a_change_by_others(spool: Spool, tmp_path: Path) -> None:
+    put(spool, *("x" * 10_000 for _ in range(600)))
+    spool.ready.clear()
+    spool.maintain()
+    (log,) = tmp_path.glob("*-wal")
+    assert log.stat().st_size == 0
+    spool.maintain()
+    assert not spool.ready.is_set()
+
+
 def test_files_that_are_not_ours_to_read_are_passed_over(tmp_path: Path, reader: SpoolReader, spool: Spool) -> None:
     put(spool, "a")
     (tmp_path / "junk.spool").write_bytes(b"junk" * 1000)
