@@ -24,7 +24,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from benchmarks.main_job import LLM_TEN, NoLogExporter, bare_emit, one_span, vote
 from benchmarks.ratios import Comparison, compare
 from benchmarks.sink import sink
-from otel_llm_feedback import Recorder, Settings
+from otel_llm_feedback import Content, Recorder, Settings
 from otel_llm_feedback.delivery.courier import Courier
 from otel_llm_feedback.delivery.encode import encode_log, encode_span
 from otel_llm_feedback.delivery.endpoint import endpoint_from
@@ -36,6 +36,9 @@ from otel_llm_feedback.spans.registry import CallRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+NOBODY = "http://127.0.0.1:9"
+"""Nothing listens there: what is spooled stays, as in an outage."""
 
 BATCH = 512
 RECORDS = 100_000
@@ -53,7 +56,8 @@ STOCK: dict[tuple[str, str], Callable[[str], Any]] = {
 def run(say: Callable[[str], None]) -> None:
     """Measure and report everything of this module."""
     with sink() as bases:
-        say(str(compare(durable_call(bases["http/protobuf"]))))
+        say(str(compare(durable_call(NOBODY, "durable record_feedback against a bare Logger.emit", 3.0))))
+        say(str(compare(durable_call(bases["http/protobuf"], "the same, delivered at once by the same process"))))
         for signal, protocol in STOCK:
             say(drain(signal, protocol, bases[protocol]))
         for line in latencies(bases["http/protobuf"]):
@@ -70,19 +74,19 @@ def courier(base: str, protocol: str = "http/protobuf") -> Iterator[Courier]:
         made.shutdown(5)
 
 
-def durable_call(base: str) -> Comparison:
-    """A vote that is on disk when the call returns, delivered meanwhile, against a bare emit into memory."""
+def durable_call(base: str, name: str, aim: float | None = None) -> Comparison:
+    """A vote that is on disk when the call returns against a bare emit into memory."""
     plain = LoggerProvider()
     plain.add_log_record_processor(BatchLogRecordProcessor(NoLogExporter()))
     provider, recorder = durable_recorder(ExitStack().enter_context(courier(base)))
     provider.get_logger("kept")
-    return Comparison("durable record_feedback against a bare Logger.emit", bare_emit(plain), vote(recorder), 3.0)
+    return Comparison(name, bare_emit(plain), vote(recorder), aim)
 
 
 def durable_recorder(to: Courier) -> tuple[LoggerProvider, Recorder]:
     provider = LoggerProvider(shutdown_on_exit=False)
     provider.add_log_record_processor(SpoolLogRecordProcessor(to))
-    return provider, Recorder(Settings(), CallRegistry(), logs=LogEmitter(provider))
+    return provider, Recorder(Settings(content=Content("on")), CallRegistry(), logs=LogEmitter(provider))
 
 
 def drain(signal: str, protocol: str, base: str) -> str:

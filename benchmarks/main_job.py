@@ -14,7 +14,15 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, Sp
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
 from benchmarks.ratios import Comparison
-from otel_llm_feedback import LLMSpanProcessor, NormalizingSpanExporter, Recorder, Settings, Target, record_feedback
+from otel_llm_feedback import (
+    Content,
+    LLMSpanProcessor,
+    NormalizingSpanExporter,
+    Recorder,
+    Settings,
+    Target,
+    record_feedback,
+)
 from otel_llm_feedback.feedback.emit import LogEmitter
 from otel_llm_feedback.spans.registry import CallRegistry
 
@@ -113,6 +121,7 @@ def comparisons() -> Iterator[Comparison]:
             aim,
         )
     yield feedback()
+    yield redacted_feedback()
     for scope, attributes, what, _ in SCOPES:
         yield export(scope, attributes, what)
 
@@ -133,8 +142,16 @@ def feedback() -> Comparison:
     """A vote against the bare emit of the very same record: attributes, context and all."""
     provider = LoggerProvider()
     provider.add_log_record_processor(BatchLogRecordProcessor(NoLogExporter()))
-    recorder = Recorder(Settings(), CallRegistry(), logs=LogEmitter(provider))
+    recorder = Recorder(Settings(content=Content("on")), CallRegistry(), logs=LogEmitter(provider))
     return Comparison("record_feedback against a bare Logger.emit", bare_emit(provider), vote(recorder), 2.0)
+
+
+def redacted_feedback() -> Comparison:
+    """The same with what a bare emit does not do: its texts are searched for personal data (the default)."""
+    provider = LoggerProvider()
+    provider.add_log_record_processor(BatchLogRecordProcessor(NoLogExporter()))
+    recorder = Recorder(Settings(), CallRegistry(), logs=LogEmitter(provider))
+    return Comparison("record_feedback, redacting, against a bare Logger.emit", bare_emit(provider), vote(recorder))
 
 
 def vote(recorder: Recorder) -> Callable[[], object]:

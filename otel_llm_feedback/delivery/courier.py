@@ -261,6 +261,10 @@ class Courier:
 
     def _rest(self, wait: float) -> None:
         if wait > 0:
+            if wait != IDLE:
+                # Somebody waits out a back-off. Every new record wakes this thread, for the other signal's sake, but during
+                # an outage a burst must not have it run beside the application for nothing.
+                self._nudge.wait(min(wait, PAUSE_SECONDS))
             self.spool.ready.wait(min(wait, UPKEEP_SECONDS))
         elif not any(sender.is_busy for sender in self._senders):
             self._nudge.wait(PAUSE_SECONDS)

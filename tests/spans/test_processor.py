@@ -297,7 +297,7 @@ def test_spans_that_overlap_for_ever_leave_nothing() -> None:
 
     def living_calls() -> int:
         gc.collect()
-        return sum(isinstance(each, LLMCall) for each in gc.get_objects())
+        return sum(type(each) is LLMCall for each in gc.get_objects())
 
     run(50)
     before = living_calls()
