@@ -77,7 +77,7 @@ def courier(base: str, protocol: str = "http/protobuf") -> Iterator[Courier]:
 def durable_call(base: str, name: str, aim: float | None = None) -> Comparison:
     """A vote that is on disk when the call returns against a bare emit into memory."""
     plain = LoggerProvider()
-    plain.add_log_record_processor(BatchLogRecordProcessor(NoLogExporter()))
+    plain.add_log_record_processor(BatchLogRecordProcessor(NoLogExporter(), max_queue_size=1_000_000))
     provider, recorder = durable_recorder(ExitStack().enter_context(courier(base)))
     provider.get_logger("kept")
     return Comparison(name, bare_emit(plain), vote(recorder), aim)

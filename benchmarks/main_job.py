@@ -141,7 +141,7 @@ def one_span(provider: TracerProvider, scope: str, attributes: Attributes) -> Ca
 def feedback() -> Comparison:
     """A vote against the bare emit of the very same record: attributes, context and all."""
     provider = LoggerProvider()
-    provider.add_log_record_processor(BatchLogRecordProcessor(NoLogExporter()))
+    provider.add_log_record_processor(BatchLogRecordProcessor(NoLogExporter(), max_queue_size=1_000_000))
     recorder = Recorder(Settings(content=Content("on")), CallRegistry(), logs=LogEmitter(provider))
     return Comparison("record_feedback against a bare Logger.emit", bare_emit(provider), vote(recorder), 2.0)
 
@@ -149,7 +149,7 @@ def feedback() -> Comparison:
 def redacted_feedback() -> Comparison:
     """The same with what a bare emit does not do: its texts are searched for personal data (the default)."""
     provider = LoggerProvider()
-    provider.add_log_record_processor(BatchLogRecordProcessor(NoLogExporter()))
+    provider.add_log_record_processor(BatchLogRecordProcessor(NoLogExporter(), max_queue_size=1_000_000))
     recorder = Recorder(Settings(), CallRegistry(), logs=LogEmitter(provider))
     return Comparison("record_feedback, redacting, against a bare Logger.emit", bare_emit(provider), vote(recorder))
 

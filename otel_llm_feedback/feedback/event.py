@@ -113,14 +113,20 @@ def compose(
     return FeedbackEvent(feedback_id, said.at or now, now, place, attributes)
 
 
+CONTEXTS = {
+    names.SESSION_ID: "session_id",
+    names.PROJECT_ID: "project_id",
+    names.EXPERIMENT_ID: "experiment_id",
+}
+"""Attributes that may be a target's or stand beside another one, and the keywords for the latter."""
+
+
 def check_agreement(target: Target, said: Statement) -> None:
     """Raise InvalidField when a session, project or experiment is the target and another one is given beside it."""
+    if CONTEXTS.keys().isdisjoint(said.attributes):
+        return
     named = {names.SESSION_ID: target.session_id, **dict(target.details)}
-    for field, attribute in (
-        ("session_id", names.SESSION_ID),
-        ("project_id", names.PROJECT_ID),
-        ("experiment_id", names.EXPERIMENT_ID),
-    ):
+    for attribute, field in CONTEXTS.items():
         given = said.attributes.get(attribute)
         if given is not None and named.get(attribute) not in {None, given}:
             raise InvalidField(field, given, "the target is another one: leave this out", private=True)

@@ -160,7 +160,7 @@ def state(settings: Settings, value: object, given: Mapping[str, Any]) -> Statem
         if field in PLAIN and content is not None:
             attribute, check = PLAIN[field]
             said[attribute] = check(field, content)
-    if given.keys() & RICH:
+    if not RICH.isdisjoint(given):
         _say_more(said, given, settings, wording)
     reading = _say_value(said, value, given, settings, wording)
     comment = given.get("comment") if reading is None else reading
