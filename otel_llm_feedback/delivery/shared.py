@@ -6,16 +6,22 @@ import atexit
 import os
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
+from opentelemetry.metrics import CallbackOptions, Meter, Observation, get_meter
+
+from otel_llm_feedback import attributes as names
 from otel_llm_feedback.delivery.courier import Courier, FlushReport
 from otel_llm_feedback.delivery.endpoint import Endpoint, endpoint_from
-from otel_llm_feedback.delivery.records import Signal
+from otel_llm_feedback.delivery.records import Signal, SpoolStats
 from otel_llm_feedback.delivery.spool import Spool
-from otel_llm_feedback.errors import ConfigurationError
+from otel_llm_feedback.errors import ConfigurationError, SpoolError
+from otel_llm_feedback.version import __version__
 
-__all__ = ["acquire", "release", "running", "share", "spool_directory"]
+__all__ = ["acquire", "publish", "release", "running", "share", "spool_directory"]
 
 SPOOL_DIR = "OTEL_LLM_FEEDBACK_SPOOL_DIR"
 
@@ -32,6 +38,7 @@ class _Shared:
 
 
 _lock = threading.Lock()
+_begun = threading.Event()
 _shared: dict[str, _Shared] = {}
 
 
@@ -88,9 +95,10 @@ def _find(directory: Path, endpoints: Mapping[Signal, Endpoint], fsync: bool) ->
     if found is None:
         spool = Spool(directory, max_bytes=MAX_BYTES, max_age_seconds=MAX_AGE_SECONDS, fsync=fsync)
         found = _shared[key] = _Shared(Courier(spool, endpoints))
-        if len(_shared) == 1:
-            atexit.unregister(_deliver_at_exit)
+        if not _begun.is_set():
+            _begun.set()
             atexit.register(_deliver_at_exit)
+            publish(get_meter(names.SCOPE_NAME, __version__))  # real as soon as the application sets a MeterProvider
     elif found.courier.endpoints != dict(endpoints):
         fix = "give every exporter that shares a spool the same endpoint, or each a spool directory of its own"
         raise ConfigurationError("spool_dir", str(directory), fix)
@@ -123,6 +131,45 @@ def running() -> list[Courier]:
     """Every courier of this process."""
     with _lock:
         return [shared.courier for shared in _shared.values()]
+
+
+def publish(meter: Meter) -> None:
+    """Make what is in the spools of this process observable gauges of ``meter``: records, bytes, age and dead letters."""
+    for name, unit, description, read in GAUGES:
+        meter.create_observable_gauge(name, [partial(_observe, read)], unit, description)
+
+
+def _observe(read: Callable[[SpoolStats], Mapping[str, float]], _options: CallbackOptions) -> list[Observation]:
+    observed: list[Observation] = []
+    for courier in running():
+        with suppress(SpoolError):  # a reading that cannot be had is left out
+            for signal, value in read(courier.spool.stats()).items():
+                labels = {names.SPOOL_DIRECTORY: courier.spool.directory}
+                observed.append(Observation(value, {**labels, names.SPOOL_SIGNAL: signal} if signal else labels))
+    return observed
+
+
+GAUGES: tuple[tuple[str, str, str, Callable[[SpoolStats], Mapping[str, float]]], ...] = (
+    (
+        "llm_feedback.spool.records",
+        "{record}",
+        "Records that wait to be delivered, by signal.",
+        lambda stats: {signal.value: count for signal, count in stats.records.items()},
+    ),
+    ("llm_feedback.spool.bytes", "By", "Payload of what waits.", lambda stats: {"": stats.bytes}),
+    (
+        "llm_feedback.spool.oldest_age",
+        "s",
+        "Age of the oldest record that waits; 0 when none does.",
+        lambda stats: {"": stats.oldest_age_seconds or 0.0},
+    ),
+    (
+        "llm_feedback.spool.dead_letters",
+        "{record}",
+        "Records that no collector would take.",
+        lambda stats: {"": stats.dead_letters},
+    ),
+)
 
 
 def _deliver_at_exit() -> None:

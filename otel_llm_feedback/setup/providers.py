@@ -23,6 +23,7 @@ from otel_llm_feedback.boundary import swallow
 from otel_llm_feedback.counters import DEFAULT_COUNTERS
 from otel_llm_feedback.delivery.courier import Courier, FlushReport
 from otel_llm_feedback.delivery.exporters import SpoolLogExporter
+from otel_llm_feedback.delivery.records import SpoolStats
 from otel_llm_feedback.errors import ConfigurationError, FeedbackError
 from otel_llm_feedback.feedback.emit import LogEmitter, SpanEventEmitter
 from otel_llm_feedback.feedback.recorder import Recorder, set_default_recorder
@@ -59,6 +60,10 @@ class Pipeline:
     def flush(self, timeout_seconds: float = 10.0) -> FlushReport:
         """Deliver what is waiting; what came of it, within the time. Without a spool the SDK does not say what arrived."""
         return self._flush(timeout_seconds, patient=True)
+
+    def stats(self) -> SpoolStats | None:
+        """What is in the spool now; None without one."""
+        return self.courier.spool.stats() if self.courier is not None else None
 
     def shutdown(self, timeout_seconds: float = 10.0) -> FlushReport:
         """Try once more to deliver, and stop what `configure` made, within the time. What is spooled stays in the spool."""
@@ -119,18 +124,8 @@ def configure(
     settings = Settings.from_os_environ(pseudonym_key=pseudonym_key, raw_user_ids=raw_user_ids, content=content)
     spool = {"spool_dir": spool_dir, "service_name": service_name, "fsync": fsync} if durable else None
     exporters = partial(make_exporters, endpoint=endpoint, protocol=protocol, headers=headers, spool=spool)
-    found_traces = tracer_provider if tracer_provider is not None else trace.get_tracer_provider()
-    found_logs = logger_provider if logger_provider is not None else otel_logs.get_logger_provider()
-    no_traces = isinstance(found_traces, trace.ProxyTracerProvider)
-    no_logs = otel_logs.is_missing(found_logs)
-    if not no_traces and not hasattr(found_traces, "add_span_processor"):
-        raise ConfigurationError(
-            "tracer_provider", found_traces, "use an SDK TracerProvider, to which processors can be added"
-        )
-    if not (logger_provider is None and no_logs) and not _takes_logs(found_logs, export_logs):
-        raise ConfigurationError(
-            "logger_provider", found_logs, "use an SDK LoggerProvider, to which processors can be added"
-        )
+    found_traces, no_traces = _find_traces(tracer_provider)
+    found_logs, no_logs = _find_logs(logger_provider, export_logs)
     # Everything that can be refused is made before anything is changed.
     resource = _resource(service_name, found_logs if no_traces else found_traces)
     with _refusing(), ExitStack() as undo:
@@ -161,6 +156,28 @@ def configure(
     owned = (*([traces] if no_traces else span_processors), *([logs] if no_logs else log_processors))
     couriers = [each.courier for each in (*span_exporters, *log_exporters) if hasattr(each, "courier")]
     return Pipeline(traces, logs, owned, couriers[0] if couriers else None)
+
+
+def _find_traces(given: Any) -> tuple[Any, bool]:
+    """The TracerProvider to use, and whether there is none yet."""
+    found = given if given is not None else trace.get_tracer_provider()
+    missing = isinstance(found, trace.ProxyTracerProvider)
+    if not missing and not hasattr(found, "add_span_processor"):
+        raise ConfigurationError(
+            "tracer_provider", found, "use an SDK TracerProvider, to which processors can be added"
+        )
+    return found, missing
+
+
+def _find_logs(given: Any, export: bool) -> tuple[Any, bool]:
+    """The LoggerProvider to use, and whether there is none yet."""
+    found = given if given is not None else otel_logs.get_logger_provider()
+    missing = otel_logs.is_missing(found)
+    if not (given is None and missing) and not _takes_logs(found, export):
+        raise ConfigurationError(
+            "logger_provider", found, "use an SDK LoggerProvider, to which processors can be added"
+        )
+    return found, missing
 
 
 @contextmanager
