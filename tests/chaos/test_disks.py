@@ -14,22 +14,17 @@ from otel_llm_feedback.delivery.reader import SpoolReader
 from otel_llm_feedback.errors import SpoolError
 from tests.chaos.running import NOBODY, App, all_accounted, all_delivered, drain, names, received
 from tests.delivery.scripted_server import ScriptedServer
+from tests.delivery.spooling import AS_ROOT, small_disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "none", str(disk)]
-    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"CANNOT MOUNT a small disk to fill: {mounted.stderr.strip()}")
-    yield disk
-    subprocess.run(["umount", "-l", disk], check=True)
+@pytest.fixture(name="small_disk")
+def _small_disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path, "1m") as disk:
+        yield disk
 
 
 def test_a_disk_that_gets_full(small_disk: Path) -> None:
@@ -75,7 +70,7 @@ def test_room_again(small_disk: Path) -> None:
 
 
 def test_a_read_only_disk(small_disk: Path) -> None:
-    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    subprocess.run([*AS_ROOT, "mount", "-o", "remount,ro", str(small_disk)], check=True)
     with pytest.raises(SpoolError, match="Read-only file system"):
         configure(endpoint=NOBODY, spool_dir=small_disk / "spool")
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from otel_llm_feedback.counters import Counters
 from otel_llm_feedback.delivery.spool import Signal, Spool
 
 ROOT = Path(__file__).parents[2]
+AS_ROOT = [] if os.geteuid() == 0 else ["sudo", "-n"]
 
 
 class Clock:
@@ -81,3 +85,18 @@ def kill(process: subprocess.Popen[str]) -> list[str]:
     rest = [line.strip() for line in process.stdout if line.endswith("\n")]
     process.wait()
     return rest
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """A file system of its own, to be filled. Needs root, or sudo without a password; never skipped in CI."""
+    disk = folder / "disk"
+    disk.mkdir()
+    options = f"size={size},mode=0700,uid={os.geteuid()}"
+    mount = [*AS_ROOT, "mount", "-t", "tmpfs", "-o", options, "none", str(disk)]
+    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        refuse = pytest.fail if os.environ.get("CI") else pytest.skip
+        refuse(f"CANNOT MOUNT a small disk to fill: {mounted.stderr.strip()}")
+    yield disk
+    subprocess.run([*AS_ROOT, "umount", "-l", str(disk)], check=True)

@@ -18,7 +18,7 @@ from otel_llm_feedback.delivery.reader import SpoolReader
 from otel_llm_feedback.delivery.spool import Signal, Spool
 from otel_llm_feedback.delivery.store import explain
 from otel_llm_feedback.errors import SpoolError, SpoolFull, SpoolUnavailable
-from tests.delivery.spooling import drain, drain_directory, open_spool, put
+from tests.delivery.spooling import AS_ROOT, drain, drain_directory, open_spool, put, small_disk
 
 NAMES = [f"{n:03d}".ljust(200, ".") for n in range(200)]
 
@@ -363,18 +363,10 @@ def test_a_directory_that_cannot_be_made_anew_is_told(tmp_path: Path) -> None:
 # -- disks that are full, or may not be written ---------------------------------------------------------------------------
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own with half a megabyte."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=512k,mode=0700", "none", disk], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"CANNOT MOUNT a small disk to fill: {mounted.stderr.strip()}")
-    yield disk
-    subprocess.run(["umount", "-l", disk], check=True)
+@pytest.fixture(name="small_disk")
+def _small_disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path, "512k") as disk:
+        yield disk
 
 
 def fill(spool: Spool) -> tuple[list[str], SpoolError]:
@@ -437,7 +429,7 @@ def test_a_disk_without_any_room_is_told_at_set_up(small_disk: Path) -> None:
 
 def test_a_read_only_disk_is_told_at_set_up(small_disk: Path) -> None:
     leave(small_disk / "spool", "a")
-    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    subprocess.run([*AS_ROOT, "mount", "-o", "remount,ro", str(small_disk)], check=True)
     with pytest.raises(SpoolUnavailable, match="Read-only file system"):
         open_spool(small_disk / "spool")
     with pytest.raises(SpoolUnavailable, match="Read-only file system"):
